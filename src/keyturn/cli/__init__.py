@@ -1,0 +1,33 @@
+"""The command line. One file a command group; each calls services, never SQL.
+
+This module imports nothing heavy: `keyturn version` answers at once, also from the light
+package, which has neither Typer nor the server.
+"""
+
+import sys
+
+from . import version
+
+_NEEDS_SERVER = (
+    "keyturn: the package {missing!r} is missing; this command needs the server:"
+    " pip install 'keyturn[server]'"
+)
+
+
+def main() -> None:
+    """The console script `keyturn`. Exits with a code of `problems.ExitCode`."""
+    arguments = sys.argv[1:]
+    # The one command that must be fast and work everywhere; Typer alone takes 0.3 s to import.
+    if arguments in (["version"], ["--version"], ["version", "--json"]):
+        print(version.text(as_json="--json" in arguments))
+        return
+    try:
+        from .root import run
+
+        sys.exit(run(arguments))
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "keyturn"):
+            raise
+        print(_NEEDS_SERVER.format(missing=missing), file=sys.stderr)
+        sys.exit(1)

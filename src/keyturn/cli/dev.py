@@ -1,0 +1,157 @@
+"""`keyturn dev`: a running token service with a demo, from nothing."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import curl
+from .datadir import Credentials, DataDir, opened
+from .problems import reported
+from .serve import exit_cleanly_on_sigterm, listen, uvicorn_options
+
+if TYPE_CHECKING:
+    from ..server.settings import Settings
+
+#: Below the current directory, so that each project has its own, and nothing needs root.
+DEFAULT_DATA_DIR = Path(".keyturn-dev")
+
+
+def dev(
+    port: Annotated[
+        int, typer.Option(help="TCP port; 0 picks a free one.", min=0, max=65535)
+    ] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    data_dir: Annotated[
+        Path, typer.Option(help="Where database, master secret and demo.json are kept.")
+    ] = DEFAULT_DATA_DIR,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON line on stdout when ready.")
+    ] = False,
+) -> None:
+    """Start a token service with a demo tenant and a real API key, and print how to try it.
+
+    Needs nothing: SQLite and everything else is in the data directory, and a second start shows
+    the same keys. They stand in demo.json there, readable by you alone; only dev does that.
+    KEYTURN_ settings apply, except for where it listens and what it stores.
+
+    \b
+    Examples:
+      keyturn dev
+      keyturn dev --port 9000 --data-dir /tmp/try-keyturn
+      keyturn dev --port 0 --json | head -1
+    """  # noqa: D301 - \b keeps the examples' lines
+    with reported():
+        exit_cleanly_on_sigterm()
+        try:
+            # First of all: nothing is made for a service that cannot start.
+            listener = listen(host, port, hint="another keyturn dev? choose another --port")
+            with listener, opened(data_dir) as data:
+                _run(host, listener, data, as_json=as_json)
+        except KeyboardInterrupt:  # Ctrl-C is how it is meant to end
+            return
+
+
+def _run(host: str, listener: socket.socket, data: DataDir, *, as_json: bool) -> None:
+    from ..server import logs
+
+    settings = _settings(host, listener.getsockname()[1], data)
+    logs.configure(
+        level=settings.log_level,
+        form=settings.log_format,
+        # What is told below says it better; and the migrations are no news.
+        pins={"uvicorn.error": logging.WARNING, "alembic": logging.WARNING},
+    )
+    credentials, new = asyncio.run(_prepare(settings, data))
+    tell = _tell_json if as_json else _tell_people
+    _serve(settings, listener, lambda: tell(settings, credentials, data, new))
+
+
+async def _prepare(settings: "Settings", data: DataDir) -> tuple[Credentials, bool]:
+    from ..server.app import migrate
+    from .demo import made_or_found
+
+    await migrate(settings)
+    return await made_or_found(settings, data)
+
+
+def _settings(host: str, port: int, data: DataDir) -> "Settings":
+    from ..server.settings import load_settings
+
+    reached = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared
+    url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+    return load_settings(
+        defaults={"log_format": "console", "access_log": "all"},
+        host=host,
+        port=port,
+        public_url=url,
+        issuer=url,
+        allow_http=True,
+        workers=1,
+        tls_cert_file=None,
+        tls_key_file=None,
+        database_url=data.database_url,
+        redis_url=None,
+        master_secret=data.master_secret(),
+        previous_master_secrets=(),
+    )
+
+
+def _serve(settings: "Settings", listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Serves until SIGINT or SIGTERM. `announce` is called once connections are accepted."""
+    import uvicorn
+
+    from ..server.app import create_app
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started and not self.should_exit:
+                announce()
+
+    config = uvicorn.Config(create_app(settings), **uvicorn_options(settings))
+    Server(config).run(sockets=[listener])
+
+
+def _tell_json(settings: "Settings", made: Credentials, data: DataDir, _new: bool) -> None:
+    line = {
+        "issuer": settings.issuer,
+        "token_endpoint": f"{settings.base_url}/auth/token",
+        "tenants": [{"id": tenant.id, "name": tenant.name} for tenant in made.tenants],
+        "username": made.username,
+        "api_key": made.api_key,
+        "admin_username": made.admin_username,
+        "admin_api_key": made.admin_api_key,
+        "data_dir": str(data.path),
+    }
+    print(json.dumps(line), flush=True)
+
+
+def _tell_people(settings: "Settings", made: Credentials, data: DataDir, new: bool) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"\n[bold green]Keyturn is running at {settings.base_url}[/]")
+    state = "made just now" if new else "as before"
+    console.print(f"Data in {data.path} ({state}; remove it to start afresh)\n", markup=False)
+    for tenant in made.tenants:
+        console.print(f"  [dim]tenant[/]         {tenant.name}  {tenant.id}")
+    for title, username, key in (
+        ("service user", made.username, made.api_key),
+        ("administrator", made.admin_username, made.admin_api_key),
+    ):
+        console.print(f"  [dim]{title:<14}[/] {username}")
+        console.print(f"  [dim]  its API key[/]  {key}")
+    console.print("\n[bold]Try it[/] (paste into bash):\n")
+    for what, command in curl.lines(settings.base_url, settings.issuer, made):
+        if what:
+            console.print(f"# {what}", style="dim", markup=False)
+        # Not through Rich: to the letter, whatever the terminal's width.
+        console.file.write(command + "\n")
+    console.print("\nCtrl-C stops it.", style="dim")
+    console.file.flush()

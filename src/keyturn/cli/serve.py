@@ -1,0 +1,119 @@
+"""`keyturn serve`: the service, as it runs in production."""
+
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .problems import Problem, reported
+from .store import ConfigOption
+
+if TYPE_CHECKING:
+    from ..server.settings import Settings
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes (PostgreSQL).")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Serve tokens until SIGTERM, then let requests in flight finish.
+
+    Everything is set by environment variables or a TOML file; `keyturn settings` shows what is
+    in force. Options beat both.
+
+    \b
+    Examples:
+      keyturn serve
+      keyturn serve --config /etc/keyturn.toml --workers 4
+    """  # noqa: D301 - \b keeps the examples' lines
+    with reported():
+        # The workers are new processes: they learn of the options through the environment.
+        given = {
+            "host": host,
+            "port": port,
+            "workers": workers,
+            "config": config.absolute() if config else None,
+        }
+        for name, value in given.items():
+            if value is not None:
+                os.environ[f"KEYTURN_{name.upper()}"] = str(value)
+
+        from ..server import logs
+        from ..server.settings import load_settings
+
+        settings = load_settings()
+        logs.configure(level=settings.log_level, form=settings.log_format)
+        listen(settings.host, settings.port, hint="set KEYTURN_PORT").close()
+
+        import uvicorn
+
+        exit_cleanly_on_sigterm()
+        uvicorn.run(
+            "keyturn.server.app:from_environment",
+            factory=True,
+            workers=settings.workers,
+            **uvicorn_options(settings),
+        )
+
+
+def uvicorn_options(settings: "Settings") -> dict[str, Any]:
+    """How uvicorn is to serve: what it could do as well as we, we do (and log, and limit)."""
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "loop": "auto",  # uvloop where there is one
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "on",
+        "ssl_certfile": settings.tls_cert_file,
+        "ssl_keyfile": settings.tls_key_file,
+        "log_config": None,  # the root logger has our handler
+        "access_log": False,
+        "proxy_headers": False,  # `trusted_proxies` decides about X-Forwarded-For
+        "server_header": False,
+        "date_header": True,
+        # No limit_concurrency: it counts idle connections, and answers 503 without Retry-After.
+        "backlog": 2048,
+        # Above the idle time of the usual load balancers (60 s), so that they close first.
+        "timeout_keep_alive": 75,
+        "timeout_graceful_shutdown": settings.shutdown_grace,
+    }
+
+
+def listen(host: str, port: int, *, hint: str) -> socket.socket:
+    """A socket that listens there. Raises Problem when it cannot; `hint` says what to do."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family)
+        try:
+            if sys.platform != "win32":  # there it would let two processes share the port
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            # Only listening shows that nobody else does.
+            listener.listen(2048)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise Problem(f"cannot listen on {host} port {port}: {error.strerror}; {hint}") from None
+    return listener
+
+
+def exit_cleanly_on_sigterm() -> None:
+    """Makes SIGTERM end this process with exit code 0.
+
+    uvicorn stops gracefully and then raises the signal again, for whoever had it before.
+    """
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, leave)

@@ -1,0 +1,168 @@
+"""What a token may say: the roles and permissions it carries, and in which tenants.
+
+Two rules keep a resource server safe whichever of the two it reads:
+
+* a permission stands in `scope` only if the token carries it in *every* tenant it names;
+* a role is named only if the token carries *all* of the role's permissions in that tenant.
+
+So neither narrowing by scope nor choosing among several tenants can widen what is carried.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .errors import Code, Refusal, bad_credentials, not_a_member
+from .model import KeyRecord, TenantRole
+
+#: Above this many tenants a token lists none and points at `/users/me` (OIDC Core, 5.6.2).
+MAX_LISTED_TENANTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What a token carries in one tenant."""
+
+    roles: tuple[str, ...]
+    permissions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """What a token carries: in one chosen tenant, in all it lists, or (None) unlisted.
+
+    It is also the ceiling of its session: a refreshed token never carries more.
+    """
+
+    tenant_id: str | None
+    tenants: Mapping[str, Carried] | None
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The permissions carried in every tenant named, sorted. Empty when unlisted."""
+        if not self.tenants:
+            return ()
+        return tuple(
+            sorted(frozenset.intersection(*(c.permissions for c in self.tenants.values())))
+        )
+
+    @property
+    def role_names(self) -> dict[str, tuple[str, ...]] | None:
+        """Tenant id → names of the roles carried there; None when unlisted."""
+        if self.tenants is None:
+            return None
+        return {tenant_id: carried.roles for tenant_id, carried in self.tenants.items()}
+
+
+#: The authority of a caller with more tenants than a token lists and none chosen.
+UNLISTED = Authority(None, None)
+
+
+def _invalid_scope(detail: str = "") -> Refusal:
+    return Refusal(
+        Code.INVALID_SCOPE,
+        "The requested scope is malformed, or more than the credentials give.",
+        detail=detail,
+    )
+
+
+def parse_scope(text: str | None) -> frozenset[str] | None:
+    """The permissions in a `scope` parameter (RFC 6749, 3.3); None when nothing is asked for.
+
+    Raises Refusal `invalid_scope` for characters outside the RFC's.
+    """
+    if text is None or not text.strip(" "):
+        return None
+    if not all(
+        c == "\x20" or c == "\x21" or "\x23" <= c <= "\x5b" or "\x5d" <= c <= "\x7e" for c in text
+    ):
+        raise _invalid_scope("characters outside RFC 6749, 3.3")
+    return frozenset(text.split(" ")) - {""}
+
+
+def chosen_tenant(record: KeyRecord, requested: str | None) -> str | None:
+    """The one tenant a token is for: the request's, the key's own, or None for all.
+
+    Raises Refusal `access_denied` when a key bound to one tenant is asked for another.
+    """
+    bound = record.key_tenant_id
+    if bound is not None and requested is not None and requested != bound:
+        raise not_a_member("the key is bound to another tenant")
+    return requested or bound
+
+
+def granted(record: KeyRecord, *, tenant_id: str | None, scope: frozenset[str] | None) -> Authority:
+    """What a new exchange may carry: all that the key gives, or just what was asked for.
+
+    Raises Refusal `access_denied` when the key has no role in the chosen tenant, and
+    `invalid_scope` when the requested scope is more than it has there (without a chosen
+    tenant: more than it has in any single one).
+    """
+    tenant_id = chosen_tenant(record, tenant_id)
+    held = _by_tenant(record.roles)
+    if tenant_id is not None:
+        if tenant_id not in held:
+            raise not_a_member("no role in the chosen tenant")
+        held = {tenant_id: held[tenant_id]}
+    elif record.more_tenants:
+        if scope is not None:
+            raise _invalid_scope("narrowing by scope needs a chosen tenant above the limit")
+        return UNLISTED
+    if scope is not None:
+        held = {t: roles for t, roles in held.items() if scope <= _permissions(roles)}
+        if not held:
+            raise _invalid_scope("more than the key gives")
+    return Authority(tenant_id, {t: _carried(roles, scope) for t, roles in held.items()})
+
+
+def regranted(record: KeyRecord, ceiling: Authority, *, scope: frozenset[str] | None) -> Authority:
+    """What a refreshed token may carry: what the user has now, never more than `ceiling`.
+
+    Raises Refusal `invalid_scope` when `scope` is more than was first granted, and
+    `invalid_grant` when nothing is left of the chosen tenant.
+    """
+    if ceiling.tenants is None:
+        if scope is not None:
+            raise _invalid_scope("an unlisted session has no scope to narrow")
+        return ceiling
+    held = _by_tenant(record.roles)
+    carried: dict[str, Carried] = {}
+    for tenant_id, first in ceiling.tenants.items():
+        roles = held.get(tenant_id)
+        if roles is None or (scope is not None and not scope <= first.permissions):
+            continue
+        bound = first.permissions if scope is None else scope
+        now = _carried(roles, bound)
+        names = tuple(name for name in now.roles if name in first.roles)
+        carried[tenant_id] = Carried(names, now.permissions)
+    if scope is not None and not carried:
+        raise _invalid_scope("more than was first granted")
+    if ceiling.tenant_id is not None and not carried:
+        raise bad_credentials("no role is left in the session's tenant")
+    return Authority(ceiling.tenant_id, carried)
+
+
+def _by_tenant(roles: Iterable[TenantRole]) -> dict[str, list[TenantRole]]:
+    held: dict[str, list[TenantRole]] = {}
+    for item in roles:
+        held.setdefault(item.tenant_id, []).append(item)
+    return held
+
+
+def _permissions(roles: Iterable[TenantRole]) -> frozenset[str]:
+    return frozenset().union(*(item.role.permissions for item in roles))
+
+
+def _carried(roles: list[TenantRole], bound: frozenset[str] | None) -> Carried:
+    """All of `roles`, or what of them lies within `bound`."""
+    permissions = _permissions(roles)
+    if bound is None:
+        return Carried(tuple(sorted({item.role.name for item in roles})), permissions)
+    # A role without permissions is a label; under a bound nothing says that it is carried
+    # unless the bound is all there is.
+    whole = permissions <= bound
+    names = {
+        item.role.name
+        for item in roles
+        if whole or (item.role.permissions and item.role.permissions <= bound)
+    }
+    return Carried(tuple(sorted(names)), permissions & bound)

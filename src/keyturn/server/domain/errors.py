@@ -1,0 +1,86 @@
+"""What can go wrong, in one tree.
+
+KeyturnError
+├── Refusal      the caller's fault: a code, a public text, a private detail
+└── Unavailable  our fault, or a store's: answered 503, to be tried again
+
+A refusal's `public` text is fixed: nothing of the request or of a secret is ever put into it.
+Its `detail` goes to the log only.
+"""
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Why a call is refused. The first block are the codes of RFC 6749 (5.2) and RFC 6750 (3.1)."""
+
+    INVALID_REQUEST = "invalid_request"
+    INVALID_CLIENT = "invalid_client"
+    INVALID_GRANT = "invalid_grant"
+    INVALID_SCOPE = "invalid_scope"
+    UNAUTHORIZED_CLIENT = "unauthorized_client"
+    UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type"
+    ACCESS_DENIED = "access_denied"
+    INVALID_TOKEN = "invalid_token"  # noqa: S105 - an error code of RFC 6750
+    MISSING_TOKEN = "missing_token"  # noqa: S105 - RFC 6750, 3.1: no error code is shown
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    CONFLICT = "conflict"
+
+
+class KeyturnError(Exception):
+    """Root of the server's errors."""
+
+
+class Refusal(KeyturnError):
+    """The call is refused, and trying it again unchanged would not help.
+
+    `public` is a fixed text for the caller; `detail` is for the log and is never sent.
+    """
+
+    def __init__(self, code: Code, public: str, *, detail: str = "") -> None:
+        super().__init__(f"{code}: {detail or public}")
+        self.code = code
+        self.public = public
+        self.detail = detail
+
+
+class Unavailable(KeyturnError):
+    """A store or a worker cannot answer now. Never the caller's fault.
+
+    `retry_after` is what the caller is told to wait, in seconds.
+    """
+
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+def invalid_request(public: str, *, detail: str = "") -> Refusal:
+    """RFC 6749, 5.2: the request itself is malformed."""
+    return Refusal(Code.INVALID_REQUEST, public, detail=detail)
+
+
+def bad_credentials(detail: str) -> Refusal:
+    """The one answer to every bad key or refresh token, whatever is wrong with it."""
+    return Refusal(Code.INVALID_GRANT, "The credentials are not valid.", detail=detail)
+
+
+def bad_client(detail: str) -> Refusal:
+    """The one answer to an unknown client and to a wrong client secret."""
+    return Refusal(Code.INVALID_CLIENT, "Client authentication failed.", detail=detail)
+
+
+def bad_token(detail: str) -> Refusal:
+    """RFC 6750, 3.1: expired, revoked, malformed or otherwise not valid."""
+    return Refusal(Code.INVALID_TOKEN, "The access token is not valid.", detail=detail)
+
+
+def not_a_member(detail: str = "") -> Refusal:
+    """The same whether the tenant exists or not (promise P7)."""
+    return Refusal(Code.ACCESS_DENIED, "You have no role in this tenant.", detail=detail)

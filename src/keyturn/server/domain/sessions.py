@@ -1,0 +1,72 @@
+"""How a session lives: a presented refresh token is live, a retry, or reuse (RFC 9700, 4.14)."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from .authority import Authority
+from .model import Session
+
+#: What verifiers allow for clocks that differ, and for a node that has heard late; in seconds.
+_LEEWAY = 60
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshState:
+    """What a refresh token says, sealed. Generation 0 comes from the exchange itself.
+
+    Times are Unix seconds. `session_ends_at` is the absolute end of the session. Two tokens
+    of equal state are equal to the letter: that is how a retry gets the same successor.
+    """
+
+    session_id: str
+    generation: int
+    key_id: str
+    expires_at: int
+    session_ends_at: int
+    ceiling: Authority
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long things live, in seconds."""
+
+    access_token: int = 300
+    refresh_token: int = 1800
+    session: int = 36_000
+    refresh_grace: int = 10
+
+    @property
+    def leeway(self) -> timedelta:
+        """How much longer than its tokens a revocation is kept."""
+        return timedelta(seconds=_LEEWAY)
+
+    @property
+    def longest_access(self) -> timedelta:
+        """How long a revocation must last to outlive every access token."""
+        return timedelta(seconds=self.access_token) + self.leeway
+
+
+def successor(state: RefreshState, rotated_at: datetime, lifetimes: Lifetimes) -> RefreshState:
+    """The next generation's state. It follows from the session's row (`rotated_at`) alone."""
+    expires_at = int(rotated_at.timestamp()) + lifetimes.refresh_token
+    return RefreshState(
+        session_id=state.session_id,
+        generation=state.generation + 1,
+        key_id=state.key_id,
+        expires_at=min(expires_at, state.session_ends_at),
+        session_ends_at=state.session_ends_at,
+        ceiling=state.ceiling,
+    )
+
+
+def is_retry(session: Session, generation: int, now: datetime, grace: int) -> bool:
+    """Whether `generation`, already spent, may be answered once more with its successor.
+
+    Only for the immediate predecessor, while the successor is unused (else the live
+    generation would have moved on), and within `grace` seconds of the step.
+    """
+    return (
+        session.ended_at is None
+        and session.generation == generation + 1
+        and now < session.rotated_at + timedelta(seconds=grace)
+    )

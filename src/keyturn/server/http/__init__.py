@@ -1,0 +1,1 @@
+"""Routes, authentication of calls, and errors to HTTP. Pure ASGI, no BaseHTTPMiddleware."""

@@ -1,0 +1,98 @@
+"""What a request says of its caller: the bearer token, the chosen tenant, the address."""
+
+import ipaddress
+from collections.abc import Sequence
+
+from starlette.requests import Request
+
+from ..domain.errors import Code, Refusal, bad_token, invalid_request
+from ..domain.ids import parse_id
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def header(request: Request, name: bytes) -> str | None:
+    """The value of a header that may stand once; None when it is missing.
+
+    Raises Refusal `invalid_request` when it is repeated: two readers might choose differently.
+    """
+    values = [value for key, value in request.scope["headers"] if key == name]
+    if not values:
+        return None
+    if len(values) > 1:
+        raise invalid_request("A header is repeated.", detail=name.decode())
+    text: str = values[0].decode("latin-1")
+    return text
+
+
+def bearer(request: Request) -> str:
+    """The access token in `Authorization` (RFC 6750, 2.1); nowhere else is looked.
+
+    Raises Refusal `missing_token` without the header, `invalid_token` for garbage in it.
+    """
+    value = header(request, b"authorization")
+    if value is None:
+        raise Refusal(Code.MISSING_TOKEN, "This call needs an access token.")
+    scheme, _, token = value.partition(" ")
+    token = token.strip(" ")
+    if scheme.lower() != "bearer" or not token or not token.isascii():
+        raise bad_token("not a bearer token")
+    return token
+
+
+def tenant_choice(request: Request) -> str | None:
+    """The tenant id in `x-tenant-id`, None when the header is missing.
+
+    Raises Refusal `invalid_request` when it is repeated or not a tenant id.
+    """
+    value = header(request, b"x-tenant-id")
+    if value is None:
+        return None
+    tenant_id = parse_id(value.strip(" "))
+    if tenant_id is None:
+        raise invalid_request("x-tenant-id must be one tenant id.")
+    return tenant_id
+
+
+def chosen_tenant(request: Request) -> str:
+    """The tenant of a tenant-bound call. Raises Refusal `invalid_request` without one."""
+    tenant_id = tenant_choice(request)
+    if tenant_id is None:
+        raise invalid_request("This call needs the header x-tenant-id.")
+    return tenant_id
+
+
+class Addresses:
+    """Where a call comes from, believing only trusted proxies."""
+
+    def __init__(self, trusted_proxies: Sequence[Network]) -> None:
+        self._trusted = tuple(trusted_proxies)
+
+    def of(self, request: Request) -> str | None:
+        """The caller's address: the peer's, or behind trusted proxies the last one they saw."""
+        client = request.scope.get("client")
+        address = client[0] if client else None
+        if not self._trusted or address is None or not self._is_trusted(address):
+            return address
+        hops = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+        for hop in reversed([part.strip() for part in hops if part.strip()][-20:]):
+            if not _is_address(hop):
+                break
+            address = hop
+            if not self._is_trusted(hop):
+                break
+        return address
+
+    def _is_trusted(self, address: str) -> bool:
+        if not _is_address(address):
+            return False
+        parsed = ipaddress.ip_address(address)
+        return any(parsed in network for network in self._trusted)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

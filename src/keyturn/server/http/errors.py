@@ -1,0 +1,137 @@
+"""Errors to HTTP, in this one place: RFC 6749 on OAuth routes, RFC 9457 elsewhere (P8)."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ..domain.errors import Code, Refusal, Unavailable
+
+log = logging.getLogger(__name__)
+
+STATUS = {
+    Code.INVALID_REQUEST: 400,
+    Code.INVALID_CLIENT: 401,
+    Code.INVALID_GRANT: 400,
+    Code.INVALID_SCOPE: 400,
+    Code.UNAUTHORIZED_CLIENT: 400,
+    Code.UNSUPPORTED_GRANT_TYPE: 400,
+    Code.ACCESS_DENIED: 403,
+    Code.INVALID_TOKEN: 401,
+    Code.MISSING_TOKEN: 401,
+    Code.INSUFFICIENT_SCOPE: 403,
+    Code.NOT_FOUND: 404,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.BODY_TOO_LARGE: 413,
+    Code.UNSUPPORTED_MEDIA_TYPE: 415,
+    Code.CONFLICT: 409,
+}
+
+# RFC 6749 has no names of its own for these; the status tells.
+_OAUTH_NAMES = {
+    Code.NOT_FOUND: "invalid_request",
+    Code.METHOD_NOT_ALLOWED: "invalid_request",
+    Code.BODY_TOO_LARGE: "invalid_request",
+    Code.UNSUPPORTED_MEDIA_TYPE: "invalid_request",
+    Code.CONFLICT: "invalid_request",
+}
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_REALM = 'realm="keyturn"'
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+def json_response(
+    content: object,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    media_type: str = "application/json",
+) -> Response:
+    """A response whose body is `content` as JSON."""
+    return Response(orjson.dumps(content), status, headers, media_type)
+
+
+class ErrorAnswers:
+    """Turns refusals and faults into responses."""
+
+    def __init__(self, oauth_paths: frozenset[str]) -> None:
+        """`oauth_paths`: where RFC 6749's form of errors is spoken."""
+        self._oauth_paths = oauth_paths
+
+    @property
+    def handlers(self) -> dict[type[Exception], Handler]:
+        """For Starlette: exception → response."""
+        return {
+            Refusal: self._refused,
+            Unavailable: self.unavailable,
+            HTTPException: self._routing,
+            ClientDisconnect: self._gone,
+            Exception: self._failed,
+        }
+
+    async def _refused(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refusal)  # noqa: S101 - registered for it
+        if error.detail:
+            log.info("refused: %s (%s)", error.code, error.detail)
+        headers = dict(NO_STORE)
+        challenge = _challenge(error)
+        if challenge:
+            headers["WWW-Authenticate"] = challenge
+        return self._answer(request, STATUS[error.code], error.code, error.public, headers)
+
+    async def unavailable(self, request: Request, error: Exception) -> Response:
+        """A fault of ours or of a store's: 503, to be tried again."""
+        assert isinstance(error, Unavailable)  # noqa: S101 - registered for it
+        log.warning("unavailable: %s", error.detail)
+        headers = {**NO_STORE, "Retry-After": str(error.retry_after)}
+        text = "The service cannot answer now. Try again."
+        return self._answer(request, 503, "temporarily_unavailable", text, headers)
+
+    async def _routing(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+        codes = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.BODY_TOO_LARGE}
+        code = codes.get(error.status_code, Code.INVALID_REQUEST)
+        text = HTTPStatus(error.status_code).phrase + "."
+        return self._answer(request, error.status_code, code, text, dict(error.headers or {}))
+
+    async def _gone(self, request: Request, error: Exception) -> Response:
+        return Response(status_code=400)  # nobody is left to read it
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        # Starlette raises the exception again afterwards; the server logs it, redacted.
+        text = "Something failed on our side."
+        return self._answer(request, 500, "server_error", text, dict(NO_STORE))
+
+    def _answer(
+        self, request: Request, status: int, code: str, text: str, headers: dict[str, str]
+    ) -> Response:
+        if request.url.path in self._oauth_paths:
+            name = _OAUTH_NAMES[Code(code)] if code in _OAUTH_NAMES else str(code)
+            body: dict[str, object] = {"error": name, "error_description": text}
+            return json_response(body, status, headers)
+        body = {
+            "type": f"urn:keyturn:error:{code}",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": text,
+        }
+        request_id = request.scope.get("keyturn.request_id")
+        if request_id:
+            body["request_id"] = request_id
+        return json_response(body, status, headers, "application/problem+json")
+
+
+def _challenge(error: Refusal) -> str | None:
+    """The WWW-Authenticate header (RFC 6749, 5.2; RFC 6750, 3)."""
+    if error.code is Code.INVALID_CLIENT:
+        return f"Basic {_REALM}"
+    if error.code is Code.MISSING_TOKEN:
+        return f"Bearer {_REALM}"
+    if error.code in (Code.INVALID_TOKEN, Code.INSUFFICIENT_SCOPE):
+        return f'Bearer {_REALM}, error="{error.code}", error_description="{error.public}"'
+    return None

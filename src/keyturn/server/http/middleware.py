@@ -1,0 +1,83 @@
+"""Around every request: an id, a limit on work in flight, and the access log. Pure ASGI."""
+
+import re
+import time
+
+import structlog
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..domain.errors import Unavailable
+from ..domain.ids import new_id
+from .errors import Handler
+
+log = structlog.stdlib.get_logger("keyturn.access")
+
+_GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestFrame:
+    """Gives each request its id, and says afterwards what became of it.
+
+    When too much is in flight it answers 503 at once, so that nothing piles up (promise P5).
+    Health is let through.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, access_log: str, max_in_flight: int, unavailable: Handler
+    ) -> None:
+        """`access_log`: `off`, `errors` (status 400 and above), or `all`."""
+        self._app = app
+        self._least_status = {"off": 1000, "errors": 400, "all": 0}[access_log]
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+        self._unavailable = unavailable
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope["keyturn.request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started, status = time.perf_counter(), 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"].append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        self._in_flight += 1
+        try:
+            if self._in_flight > self._max_in_flight and not scope["path"].startswith("/health/"):
+                error = Unavailable("too many requests in flight")
+                response = await self._unavailable(Request(scope, receive), error)
+                await response(scope, receive, answer)
+            else:
+                await self._app(scope, receive, answer)
+        finally:
+            self._in_flight -= 1
+            if status >= self._least_status:
+                self._log(scope, status, started)
+            structlog.contextvars.unbind_contextvars("request_id")
+
+    def _log(self, scope: Scope, status: int, started: float) -> None:
+        client = scope.get("client")
+        log.info(
+            "request",
+            method=scope["method"],
+            path=scope["path"][:200],
+            status=status,
+            ms=round((time.perf_counter() - started) * 1000, 2),
+            peer=client[0] if client else None,
+        )
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _GIVEN_ID.fullmatch(value):
+            given: str = value.decode()
+            return given
+    return new_id()

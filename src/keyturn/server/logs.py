@@ -1,0 +1,215 @@
+"""Structured logs on stderr, in which no secret can stand.
+
+Everything goes through the standard library's root logger and one formatter: structlog's events
+and the records of uvicorn, SQLAlchemy and the rest alike. Its last step before rendering masks
+secrets, by field name and by shape; so neither an exception's text nor a library's message gets
+around it. Values are turned to text *before* that step, and cut to a bounded length.
+
+A request's id is bound with `structlog.contextvars.bound_contextvars(request_id=…)`.
+"""
+
+import contextlib
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Literal, TextIO
+
+import orjson
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+MASK = "***"
+
+#: Longest text kept of one value, in characters; exceptions need more.
+MAX_TEXT = 4_096
+MAX_EXCEPTION = 16_384
+_MAX_ITEMS = 100
+_MAX_DEPTH = 6
+
+#: Loggers that never go below a level, whatever the settings ask for, because of what they say.
+PINNED = {
+    "authlib": logging.INFO,  # DEBUG prints requests and whole tokens
+    "aiosqlite": logging.INFO,  # DEBUG prints each statement with its parameters
+    "sqlalchemy": logging.WARNING,  # INFO prints statements and parameters
+    "asyncpg": logging.INFO,
+    "httpcore": logging.INFO,  # DEBUG prints headers
+    "hpack": logging.INFO,  # the same
+}
+
+# --- what is masked -----------------------------------------------------------------------
+
+_NAMES = (
+    r"(?:x[-_])?api[-_]?key|(?:set[-_])?cookie|(?:proxy[-_])?authorization|assertion|credentials?"
+    r"|(?:[a-z0-9]+[-_])*(?:password|passwd|pwd|secrets?|token|pepper)|private[-_]?(?:key|jwk)"
+)
+_SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
+
+# The quick look that spares nearly all texts the full one: each shape below needs one of these.
+_SUSPICIOUS = re.compile(
+    r"kt_|ktr_|eyJ|basic|bearer|PRIVATE|://|key|cookie|authoriz|assertion|credential"
+    r"|passw|pwd|secret|token|pepper",
+    re.IGNORECASE,
+)
+# The shapes are loose on purpose: half a token, or one with a typo, is masked as well. Each
+# leaves its own result alone, so masking twice does no harm. None can backtrack far.
+_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL),
+        "-----PRIVATE KEY " + MASK,
+    ),
+    # An API key: its id is public and says in the log which key it was.
+    (
+        re.compile(r"kt_([0-9A-Za-z]{22})_(?:[0-9A-Za-z]{43}_[0-9A-Za-z]{6}(?!\w)|\*\*\*)"),
+        rf"kt_\1_{MASK}",
+    ),
+    (re.compile(r"kt_(?![0-9A-Za-z]{22}_\*\*\*)[\w-]{10,}"), f"kt_{MASK}"),
+    (re.compile(r"ktr_[\w.-]{4,}"), f"ktr_{MASK}"),
+    # A JWT, or a JWE; also without its signature.
+    (re.compile(r"eyJ[\w-]{5,}(?:\.[\w-]*)*"), f"eyJ{MASK}"),
+    (re.compile(r"\b(basic|bearer)(\s+|%20|\+)[\w.~+/=:-]{4,}", re.IGNORECASE), rf"\1\2{MASK}"),
+    # The password of a URL, which itself may hold an unescaped "@".
+    (re.compile(r"(://[^\s/:@?#\"']*):[^\s/\"']+@"), rf"\1:{MASK}@"),
+    # name=value, "name": "value", 'name': 'value' in forms, JSON and reprs.
+    (
+        re.compile(
+            rf"(?<![\w-])((?:{_NAMES})[\"']?\s*[=:]\s*)"
+            r"(?:SecretStr\()?"
+            r"(?:b?\"(?:[^\"\\]|\\.)*\"?|b?'(?:[^'\\]|\\.)*'?|(?!(?:basic|bearer)\b)[^\s,;&\"')}\]]+)",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+)
+
+
+def redact(text: str, limit: int = MAX_TEXT) -> str:
+    """`text` with every secret masked, and not much longer than `limit` characters."""
+    cut = len(text) - limit
+    if cut > 0:
+        text = text[:limit]
+        # Half a word might be half a secret that its shape no longer gives away.
+        space = re.search(r"\s\S{0,300}\Z", text)
+        text = text[: space.start()] if space else text
+    if _SUSPICIOUS.search(text):
+        for shape, mask in _SHAPES:
+            text = shape.sub(mask, text)
+    return f"{text}… ({cut} characters more)" if cut > 0 else text
+
+
+def _clean(name: str, value: object, depth: int = 0) -> object:
+    """`value` as plain data without secrets. Never calls what might answer with one unmasked."""
+    if value is None or isinstance(value, bool):
+        return value
+    if _SECRET_NAME.fullmatch(name):
+        return MASK if value not in ("", b"") else ""
+    if isinstance(value, (int, float)):
+        # Beyond 64 bits the renderer fails.
+        return value if abs(value) < 2**53 else str(value)[:40]
+    if isinstance(value, str):
+        return redact(value, MAX_EXCEPTION if name in ("exception", "stack") else MAX_TEXT)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return redact(bytes(value[: 2 * MAX_TEXT]).decode(errors="backslashreplace"))
+    if depth >= _MAX_DEPTH:
+        return "…"
+    if isinstance(value, Mapping):
+        items = list(value.items())[:_MAX_ITEMS]
+        return {redact(str(key), 200): _clean(str(key), item, depth + 1) for key, item in items}
+    if isinstance(value, (Sequence, set, frozenset)):
+        return [_clean("", item, depth + 1) for item in list(value)[:_MAX_ITEMS]]
+    return redact(str(value))
+
+
+def redact_event(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """The last processor before rendering."""
+    return {redact(str(name), 200): _clean(str(name), value) for name, value in event.items()}
+
+
+# --- how it is put together ---------------------------------------------------------------
+
+
+def _render_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(event).decode()
+    except (TypeError, ValueError):  # surrogates, for one: nothing is lost but their form
+        return orjson.dumps(
+            {k: str(v).encode("utf-8", "replace").decode() for k, v in event.items()}
+        ).decode()
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to whatever `sys.stderr` is now, and never repeats a record it cannot write."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        """Ignored: there is but one stream."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """The library would print the record's message and arguments, unmasked."""
+        kind = getattr(sys.exc_info()[0], "__name__", "an error")
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"keyturn: a record of {record.name} could not be logged ({kind})\n")
+
+
+def configure(
+    level: Literal["debug", "info", "warning", "error"] = "info",
+    form: Literal["json", "console"] = "json",
+    *,
+    pins: Mapping[str, int] | None = None,
+) -> None:
+    """Sends all logs of this process to stderr, as said above. May be called again.
+
+    `pins` adds loggers that never go below a level.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    render: structlog.typing.Processor = _render_json
+    if form == "console":
+        # Exceptions are text by then: a traceback with local variables would show secrets.
+        render = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    handler = _Handler()
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redact_event,
+                render,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if isinstance(h, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    for name, least in {**PINNED, **(pins or {})}.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,  # `configure` may be called again
+    )

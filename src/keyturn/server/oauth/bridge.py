@@ -1,0 +1,118 @@
+"""Authlib's authorization server over asynchronous services. The one module that bridges them.
+
+Everything Authlib asks for is fetched before it is asked, so it runs pure: no thread, no second
+engine, no greenlet (see `grants`).
+"""
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from authlib.oauth2 import OAuth2Error
+from authlib.oauth2.rfc6749 import AuthorizationServer
+
+from ..domain.errors import Code, Refusal, bad_client, invalid_request
+from ..services.credentials import Credentials
+from ..services.issuing import Issuing
+from ..services.usage import Note, Usage
+from .calls import OAuthCall
+from .grants import AUTH_METHODS, GRANTS, KeyClient, TokenRequest, authenticate
+
+# At DEBUG, Authlib's grants log whole tokens.
+logging.getLogger("authlib").setLevel(logging.INFO)
+
+# Authlib's error code → ours. Its descriptions quote the request, so fixed ones replace them.
+_REFUSALS = {
+    "invalid_request": (Code.INVALID_REQUEST, "A required parameter is missing."),
+    "invalid_grant": (Code.INVALID_GRANT, "The credentials are not valid."),
+    "invalid_scope": (
+        Code.INVALID_SCOPE,
+        "The requested scope is malformed, or more than the credentials give.",
+    ),
+    "unauthorized_client": (Code.UNAUTHORIZED_CLIENT, "The client may not use this grant."),
+    "unsupported_grant_type": (Code.UNSUPPORTED_GRANT_TYPE, "The grant type is not supported."),
+}
+
+# What is worth a note in the audit trail: somebody tried credentials that were not good.
+_NOTED = {Code.INVALID_GRANT, Code.INVALID_CLIENT, Code.ACCESS_DENIED}
+
+
+class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is untyped
+    """`POST /auth/token`: the phases that every grant shares."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        issuing: Issuing,
+        usage: Usage,
+        grants: Collection[str],
+    ) -> None:
+        """`grants` are the grant types that are switched on."""
+        super().__init__()
+        self.credentials = credentials
+        self.issuing = issuing
+        self._usage = usage
+        for name, grant in GRANTS.items():
+            if name in grants:
+                self.register_grant(grant)
+        for method in AUTH_METHODS:
+            self.register_client_auth_method(method, _authenticate)
+
+    async def token(self, call: OAuthCall) -> dict[str, Any]:
+        """The answer's body (RFC 6749, 5.1). Raises Refusal, Unavailable."""
+        if "grant_type" not in call.params:
+            raise invalid_request("A required parameter is missing.", detail="no grant_type")
+        request = TokenRequest(call)
+        try:
+            grant = self.get_token_grant(request)
+            await grant.fetch()
+            grant.validate_token_request()
+            await grant.spend()
+            body: dict[str, Any] = grant.create_token_response()[1]
+        except OAuth2Error as error:
+            refusal = _refusal(error)
+            self._note(request, refusal)
+            raise refusal from None
+        except Refusal as refusal:
+            self._note(request, refusal)
+            raise
+        return body
+
+    def save_token(self, token: dict[str, Any], request: TokenRequest) -> None:
+        """Nothing is stored of a token; that it was given out is noted."""
+        self._note(request, None)
+
+    def query_client(self, client_id: str) -> None:
+        """Clients are found by their key (`grants.authenticate`), not by Authlib."""
+
+    def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
+        """Authlib's signals have no listener here."""
+
+    def _note(self, request: TokenRequest, refusal: Refusal | None) -> None:
+        if refusal is not None and refusal.code not in _NOTED:
+            return
+        record, authority, call = request.record, request.authority, request.call
+        note = Note(
+            action="token.issued" if refusal is None else "token.refused",
+            outcome="granted" if refusal is None else str(refusal.code),
+            grant_type=str(request.payload.grant_type),
+            user_id=record.user_id if record else None,
+            key_id=record.key_id if record else None,
+            tenant_id=authority.tenant_id if authority and refusal is None else None,
+            address=call.address,
+            why=refusal.detail if refusal else "",
+        )
+        rehash = self.credentials.rehash(request.evidence) if refusal is None else None
+        self._usage.note(note, rehash)
+
+
+def _authenticate(_: object, request: TokenRequest) -> KeyClient | None:
+    return authenticate(request)
+
+
+def _refusal(error: OAuth2Error) -> Refusal:
+    found = _REFUSALS.get(error.error)
+    if found is None:
+        return bad_client(f"authlib: {error.error}")
+    code, public = found
+    return Refusal(code, public, detail=f"authlib: {error.error}")

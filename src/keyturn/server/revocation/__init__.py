@@ -1,0 +1,106 @@
+"""The revocation list (promise P4): a fast copy of the revocations, never an answer from doubt.
+
+    find ──> local copy ──> Redis, if configured and trusted ──> the database (the truth)
+
+| module | what |
+|---|---|
+| `memory` | the local copy that every node keeps |
+| `follower` | keeps it in step with the database: a tail every half second |
+| `redis` | keys, values and connections; the only importer of redis |
+| `shared` | when this node trusts Redis, and how it fills it |
+| `gathering` | many small questions at once, asked as few large ones |
+| `lists` | the port itself: who is asked, and whose answer counts |
+
+How soon is a revocation known? The node that publishes it refuses with its next request. The
+others do, too, with Redis, and whenever they ask the database: because Redis is down, or because
+they could not read it for `follower.FRESH_FOR` seconds. Without Redis they hear of it by their
+tail, within a second.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+from ..services.ports import Clock, Store
+from .follower import Follower
+from .lists import KeptList, State, Truth
+from .memory import LocalCopy
+from .shared import SharedCopy
+
+__all__ = ["KeptList", "State", "open_revocation_list"]
+
+#: The slowest tail with which "within a second" holds for every node (seconds).
+SLOWEST_TAIL = 0.5
+#: How long opening waits for the first fillings (seconds); they go on afterwards.
+OPENING_PATIENCE = 5.0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_revocation_list(
+    store: Store,
+    *,
+    redis_url: str | None,
+    redis_timeout: float = 0.1,
+    tail_interval: float = SLOWEST_TAIL,
+    database_timeout: float = 2.0,
+    clock: Clock = _now,
+) -> AsyncGenerator[KeptList]:
+    """A node's revocation list, kept up to date in the background until the block ends.
+
+    Without `redis_url` the node keeps the list in its memory. `redis_timeout` is the longest
+    wait for Redis (seconds), after which the database is asked; `tail_interval` is how often the
+    database is read (seconds, 0.5 at most); `database_timeout` is the longest a `find` waits for
+    the database before it raises `Unavailable` (seconds).
+
+    Neither the database nor Redis need be there: the list then says so (`state()`), refuses to
+    answer (`Unavailable`) what it cannot know, and recovers by itself. A replica that is started
+    while the database fails over thus needs nobody's help.
+
+    Raises ValueError when a time is out of its range.
+    """
+    if not 0 < tail_interval <= SLOWEST_TAIL:
+        raise ValueError(f"tail_interval must be above 0 and at most {SLOWEST_TAIL} s")
+    if redis_timeout <= 0 or database_timeout <= 0:
+        raise ValueError("timeouts must be above 0 s")
+    async with AsyncExitStack() as stack:
+        local = LocalCopy(clock)
+        follower = Follower(store, local, interval=tail_interval)
+        truth = Truth(store, patience=database_timeout)
+        stack.push_async_callback(truth.close)
+        shared = None
+        if redis_url:
+            shared = SharedCopy(
+                redis_url,
+                timeout=redis_timeout,
+                local=local,
+                clock=clock,
+                catch_up=follower.catch_up,
+            )
+            stack.push_async_callback(shared.close)
+            follower.on_news = shared.write
+        stack.push_async_callback(_stop, asyncio.create_task(follower.follow(), name="tail"))
+        firsts = [follower.tried]
+        if shared is not None:
+            stack.push_async_callback(_stop, asyncio.create_task(shared.keep(), name="redis"))
+            firsts.append(shared.tried)
+        await _opened(firsts)
+        yield KeptList(local, follower, truth, shared)
+
+
+async def _opened(firsts: list[asyncio.Event]) -> None:
+    try:
+        async with asyncio.timeout(OPENING_PATIENCE):
+            for first in firsts:
+                await first.wait()
+    except TimeoutError:
+        pass
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,248 @@
+"""When this node trusts Redis, and when not.
+
+    down ── connected ──> filling ── marker written ──> trusted
+     ^                       │                             │
+     └────── any fault ──────┴──── fault, marker gone ─────┘
+
+Only while it is trusted are questions put to Redis; in the other states the database answers. A
+node trusts Redis after it has laid its own, complete copy over it. It need not do so again after
+a fault if the marker is still right and no write of this node was missed meanwhile.
+
+No question ever pays for a Redis that is away: the one that meets the fault waits `timeout`, and
+from then on only the keeper, in the background, tries whether Redis is back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+
+from ..domain.errors import KeyturnError
+from ..domain.model import Revocation
+from ..domain.revocations import Subject, still_counts
+from ..services.ports import Clock
+from .gathering import Gathering
+from .memory import LocalCopy
+from .redis import Link, Reading, RedisFault, check_url
+
+logger = logging.getLogger(__name__)
+
+#: How long after a fault Redis is left alone, and how often it is looked at when it is well
+#: (seconds).
+PAUSE = 0.5
+#: Every how many looks its settings are read again.
+LOOKS_PER_POLICY = 10
+
+
+class Trust(StrEnum):
+    """What this node thinks of Redis."""
+
+    DOWN = "down"
+    FILLING = "filling"
+    TRUSTED = "trusted"
+
+
+class SharedCopy:
+    """The list in Redis, as far as it can be trusted.
+
+    `catch_up` brings the local copy in step with the database. Raises ValueError for a URL that
+    is none of a Redis.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        local: LocalCopy,
+        clock: Clock,
+        catch_up: Callable[[], Awaitable[None]],
+    ) -> None:
+        check_url(url)
+        self._url = url
+        self._timeout = timeout
+        self._local = local
+        self._clock = clock
+        self._catch_up = catch_up
+        self._trust = Trust.DOWN
+        self._link: Link | None = None
+        self._reason = "not connected yet"
+        self._policy = ""
+        self._looks = 0
+        # True from the first write that may not have reached Redis until the next filling.
+        self._missed = True
+        self._wake = asyncio.Event()
+        # Twice the timeout: for what is under way, and for its own.
+        patience = timeout * 2
+        self._read = Gathering(self._read_now, at_once=1, patience=patience, name="redis read")
+        self._write = Gathering(self._write_now, at_once=1, patience=patience, name="redis write")
+        #: Set after the first attempt to connect and fill, whatever its outcome.
+        self.tried = asyncio.Event()
+
+    @property
+    def trusted(self) -> bool:
+        """Whether to ask at all."""
+        return self._trust is Trust.TRUSTED
+
+    @property
+    def evicts(self) -> bool:
+        """Whether Redis may have dropped entries although the marker is still there."""
+        return self._policy not in {"", "noeviction"}
+
+    @property
+    def trouble(self) -> str:
+        """What an operator should know; empty when there is nothing."""
+        if self._trust is Trust.DOWN:
+            return f"Redis is not in use: {self._reason}"
+        if self._trust is Trust.FILLING:
+            return "Redis is being filled"
+        if self.evicts:
+            return f"Redis drops entries when its memory is full (maxmemory-policy {self._policy})"
+        return ""
+
+    async def find(self, subjects: Sequence[Subject]) -> dict[Subject, Revocation] | None:
+        """What Redis holds of `subjects`. None: it is not to be trusted."""
+        if not self.trusted:
+            return None
+        try:
+            reading = await self._read(subjects)
+        except (RedisFault, KeyturnError):
+            return None
+        if not reading.complete:
+            return None
+        now = self._clock()
+        return {
+            subject: entry
+            for subject in subjects
+            if (entry := reading.found.get(subject)) is not None and still_counts(entry, now)
+        }
+
+    async def write(self, entries: Sequence[Revocation]) -> None:
+        """Writes committed entries, if Redis is there. Never raises: it is filled again then."""
+        if self._trust is Trust.DOWN:
+            self._missed = True
+            return
+        try:
+            await self._write(entries)
+        except (RedisFault, KeyturnError) as fault:
+            self._missed = True
+            await self._distrust(str(fault))
+
+    async def keep(self) -> None:
+        """Connects, fills and watches Redis for ever. Ends by cancellation only."""
+        while True:
+            self._wake.clear()
+            try:
+                if self.trusted:
+                    await self._look()
+                else:
+                    await self._regain()
+            except RedisFault as fault:
+                await self._distrust(str(fault))
+            except Exception as error:  # noqa: BLE001 - a keeper that ends never comes back
+                await self._distrust(type(error).__name__)
+            self.tried.set()
+            try:
+                async with asyncio.timeout(PAUSE):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def close(self) -> None:
+        """Ends what is under way and disconnects."""
+        await self._read.close()
+        await self._write.close()
+        await self._disconnect()
+
+    # --- trust -----------------------------------------------------------------------------
+
+    async def _regain(self) -> None:
+        await self._disconnect()
+        link = self._link = await Link.open(self._url, self._timeout)
+        # From here on entries are written as they come (`write`), and what came before is in the
+        # local copy, or makes a filling necessary (`_missed`): nothing falls between.
+        self._trust = Trust.FILLING
+        await self._read_policy(link)
+        if self._missed or not (await link.read(())).complete:
+            await self._fill(link)
+        if self._link is link:
+            self._trust = Trust.TRUSTED
+            logger.info("the revocation list in Redis is in use")
+
+    async def _fill(self, link: Link) -> None:
+        self._missed = False
+        done = False
+        try:
+            filling = await link.begin_filling()
+            # Everything that was committed before `filling` was written is in the local copy
+            # then; whatever is committed later is written by its revoker, or tailed.
+            await self._catch_up()
+            entries = self._local.entries()
+            await link.write(entries, self._clock())
+            done = await link.end_filling(filling)
+        except KeyturnError as error:
+            raise RedisFault("the database cannot be read, so it cannot be filled") from error
+        finally:
+            self._missed = self._missed or not done
+        if not done:
+            raise RedisFault("it was flushed while it was filled")
+        logger.info("Redis was filled with %d revocations", len(entries))
+
+    async def _look(self) -> None:
+        """Notices a fault or a flush even when nobody asks."""
+        await self._read(())
+        self._looks += 1
+        if self._link is not None and self._looks % LOOKS_PER_POLICY == 0:
+            await self._read_policy(self._link)
+
+    async def _read_policy(self, link: Link) -> None:
+        before, self._policy = self._policy, await link.eviction_policy()
+        if self.evicts and before != self._policy:
+            logger.warning(
+                "Redis may drop revocations: its maxmemory-policy is %s, not noeviction. The "
+                "database is asked whenever that could matter.",
+                self._policy,
+            )
+
+    async def _distrust(self, reason: str) -> None:
+        if self._trust is Trust.TRUSTED or reason != self._reason:
+            logger.warning("Redis is not in use, the database is asked instead: %s", reason)
+        self._trust = Trust.DOWN
+        self._reason = reason
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    # --- what is gathered ------------------------------------------------------------------
+
+    async def _read_now(self, subjects: Sequence[Subject]) -> Reading:
+        link = self._usable()
+        try:
+            reading = await link.read(subjects)
+        except RedisFault as fault:
+            if self._link is link:
+                await self._distrust(str(fault))
+            raise
+        if not reading.complete and self._link is link:
+            await self._distrust("its marker is gone: flushed, restarted or replaced")
+            # It answers, so there is no reason to wait.
+            self._wake.set()
+        return reading
+
+    async def _write_now(self, entries: Sequence[Revocation]) -> None:
+        link = self._usable()
+        try:
+            await link.write(entries, self._clock())
+        except RedisFault as fault:
+            self._missed = True
+            if self._link is link:
+                await self._distrust(str(fault))
+            raise
+
+    def _usable(self) -> Link:
+        if self._link is None or self._trust is Trust.DOWN:
+            raise RedisFault(self._reason)
+        return self._link

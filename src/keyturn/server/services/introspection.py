@@ -1,0 +1,146 @@
+"""What a token is worth now (RFC 7662), told only about tenants where the asker may ask."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..domain import revocations as rules
+from ..domain.errors import Code, Refusal
+from ..domain.model import KeyRecord
+from ..domain.permissions import TOKENS_INTROSPECT
+from ..domain.sessions import RefreshState
+from ..domain.tokens import VerifiedToken
+from .credentials import ClientCredentials, Credentials
+from .ports import AccessTokens, Clock, KeyLookup, RefreshTokens, RevocationList, Store
+
+Roles = dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAccess:
+    """A live access token, and of its tenants those that the asker may know of."""
+
+    token: VerifiedToken
+    roles: Roles
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRefresh:
+    """A live refresh token."""
+
+    state: RefreshState
+    user_id: str
+
+
+class Introspection:
+    """Answers resource servers."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        lookup: KeyLookup,
+        credentials: Credentials,
+        access: AccessTokens,
+        refresh: RefreshTokens,
+        revocations: RevocationList,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._lookup = lookup
+        self._credentials = credentials
+        self._access = access
+        self._refresh = refresh
+        self._revocations = revocations
+        self._clock = clock
+
+    async def of(
+        self, text: str, client: ClientCredentials, tenant_id: str | None
+    ) -> LiveAccess | LiveRefresh | None:
+        """What `text` is worth now; None when it is not valid, or not the asker's business.
+
+        The asker needs `tokens:introspect` in a tenant that the token names, and learns of
+        no other tenant; `tenant_id` asks about one tenant only. Raises Refusal
+        `invalid_client`, or `insufficient_scope` when the asker may ask nowhere.
+        """
+        token = self._verified(text)
+        state = self._refresh.open(text) if token is None else None
+        named = _tenants_named(token, state)
+        wanted = [tenant_id] if tenant_id is not None else named
+        asker = await self._credentials.client(client, tenants=wanted)
+        visible = _may_ask(asker)
+        if not visible:
+            await self._must_ask_somewhere(asker)
+            return None
+        if token is not None:
+            return await self._access_token(token, visible)
+        if state is not None:
+            return await self._refresh_token(state, visible)
+        return None
+
+    def _verified(self, text: str) -> VerifiedToken | None:
+        try:
+            return self._access.verify(text)
+        except Refusal:
+            return None
+
+    async def _must_ask_somewhere(self, asker: KeyRecord) -> None:
+        anywhere = await self._lookup.find(asker.key_id)
+        if anywhere is None or not _may_ask(anywhere):
+            raise Refusal(
+                Code.INSUFFICIENT_SCOPE,
+                "Introspection needs the permission tokens:introspect.",
+            )
+
+    async def _access_token(
+        self, token: VerifiedToken, visible: Sequence[str]
+    ) -> LiveAccess | None:
+        found = await self._revocations.find(rules.subjects(token))
+        if rules.kills(found, token):
+            return None
+        if token.roles is None:
+            roles = await self._unlisted(token, visible)
+        else:
+            gone = rules.suspended(found)
+            roles = {
+                tenant: names
+                for tenant, names in token.roles.items()
+                if tenant in visible and tenant not in gone
+            }
+        return LiveAccess(token, roles) if roles else None
+
+    async def _unlisted(self, token: VerifiedToken, visible: Sequence[str]) -> Roles:
+        record = await self._lookup.find(token.key_id, tenants=visible)
+        roles: Roles = {}
+        for item in record.roles if record else ():
+            roles[item.tenant_id] = (*roles.get(item.tenant_id, ()), item.role.name)
+        return roles
+
+    async def _refresh_token(
+        self, state: RefreshState, visible: Sequence[str]
+    ) -> LiveRefresh | None:
+        now = self._clock()
+        if state.expires_at <= now.timestamp():
+            return None
+        record = await self._lookup.find(state.key_id, tenants=visible)
+        if record is None or not record.live(now) or not record.roles:
+            return None
+        async with self._store.transaction() as tx:
+            session = await tx.sessions.get(state.session_id)
+        if session is None:
+            live = state.generation == 0
+        else:
+            live = session.ended_at is None and session.generation == state.generation
+        return LiveRefresh(state, record.user_id) if live else None
+
+
+def _tenants_named(token: VerifiedToken | None, state: RefreshState | None) -> list[str] | None:
+    """The tenants a token names; None when it names none or is not ours."""
+    if token is not None and token.roles is not None:
+        return list(token.roles)
+    if state is not None and state.ceiling.tenants is not None:
+        return list(state.ceiling.tenants)
+    return None
+
+
+def _may_ask(asker: KeyRecord) -> list[str]:
+    return sorted({i.tenant_id for i in asker.roles if TOKENS_INTROSPECT in i.role.permissions})

@@ -1,0 +1,218 @@
+"""Exchange and refresh: from a key, or a session, to tokens.
+
+An exchange writes nothing: its refresh token carries the session, sealed. A refresh spends one
+generation with one conditional statement, and only then signs.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..domain.authority import Authority, granted, regranted
+from ..domain.errors import bad_credentials
+from ..domain.ids import new_id
+from ..domain.model import Actor, AuditEvent, KeyRecord, Revocation, RevocationKind, Session
+from ..domain.sessions import Lifetimes, RefreshState, is_retry, successor
+from ..domain.tokens import AccessToken
+from .ports import (
+    AccessTokens,
+    Clock,
+    KeyLookup,
+    RefreshTokens,
+    RevocationList,
+    Store,
+    Transaction,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAnswer:
+    """Tokens as they are given out. Times in seconds from now."""
+
+    access_token: str
+    expires_in: int
+    scope: tuple[str, ...]
+    session_id: str
+    refresh_token: str | None = None
+    refresh_expires_in: int | None = None
+
+    def __repr__(self) -> str:
+        return f"TokenAnswer(session_id={self.session_id!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A refresh token that was sealed here, and the key it lives by, as it is now."""
+
+    state: RefreshState
+    record: KeyRecord
+
+
+class Issuing:
+    """Gives out tokens."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        lookup: KeyLookup,
+        access: AccessTokens,
+        refresh: RefreshTokens,
+        revocations: RevocationList,
+        lifetimes: Lifetimes,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._lookup = lookup
+        self._access = access
+        self._refresh = refresh
+        self._revocations = revocations
+        self._lifetimes = lifetimes
+        self._clock = clock
+
+    # --- exchange -------------------------------------------------------------------------
+
+    def authorise(
+        self, record: KeyRecord, tenant_id: str | None, scope: frozenset[str] | None
+    ) -> Authority:
+        """What an exchange of this key may carry. Raises Refusal (see domain.authority)."""
+        return granted(record, tenant_id=tenant_id, scope=scope)
+
+    def exchange(
+        self, record: KeyRecord, authority: Authority, *, with_refresh: bool
+    ) -> TokenAnswer:
+        """New tokens of a new session. Signs; reads and writes nothing."""
+        now = int(self._clock().timestamp())
+        session_id = new_id()
+        if not with_refresh:
+            return self._answer(record, authority, session_id, now, None)
+        end = _not_after(record, now + self._lifetimes.session)
+        state = RefreshState(
+            session_id=session_id,
+            generation=0,
+            key_id=record.key_id,
+            expires_at=min(now + self._lifetimes.refresh_token, end),
+            session_ends_at=end,
+            ceiling=authority,
+        )
+        return self._answer(record, authority, session_id, now, state)
+
+    # --- refresh --------------------------------------------------------------------------
+
+    async def open(self, text: str) -> Opened | None:
+        """The session that `text` belongs to and its key, one read; None when it is not valid.
+
+        Whether its generation is still live only `spend` can tell. Raises Unavailable.
+        """
+        state = self._refresh.open(text)
+        if state is None or state.expires_at <= self._clock().timestamp():
+            return None
+        tenants = state.ceiling.tenants
+        record = await self._lookup.find(
+            state.key_id, tenants=() if tenants is None else tuple(tenants)
+        )
+        if record is None or not record.live(self._clock()):
+            return None
+        return Opened(state, record)
+
+    def reauthorise(self, opened: Opened, scope: frozenset[str] | None) -> Authority:
+        """What the refreshed token may carry. Raises Refusal (see domain.authority)."""
+        return regranted(opened.record, opened.state.ceiling, scope=scope)
+
+    async def spend(self, opened: Opened, actor: Actor) -> RefreshState:
+        """Spends the presented generation and gives the next one's state.
+
+        A retry within the grace gets the same state again. Anything else is reuse: the
+        session ends, an audit event is written, and Refusal `invalid_grant` is raised.
+        """
+        state, record = opened.state, opened.record
+        async with self._store.transaction() as tx:
+            session = await tx.sessions.advance(state, record.user_id)
+            if session is not None:
+                return successor(state, session.rotated_at, self._lifetimes)
+            session = await tx.sessions.get(state.session_id)
+            now = await tx.now()
+            if session is not None and is_retry(
+                session, state.generation, now, self._lifetimes.refresh_grace
+            ):
+                return successor(state, session.rotated_at, self._lifetimes)
+            ended = await self._end_reused(tx, session, opened, actor, now)
+        if ended is not None:
+            await self._revocations.publish([ended])
+        raise bad_credentials("refresh token reused" if ended else "the session has ended")
+
+    def refreshed(self, opened: Opened, authority: Authority, state: RefreshState) -> TokenAnswer:
+        """The tokens of a spent generation: `state` is what `spend` gave."""
+        now = int(self._clock().timestamp())
+        return self._answer(opened.record, authority, state.session_id, now, state)
+
+    # --- both -----------------------------------------------------------------------------
+
+    async def _end_reused(
+        self,
+        tx: Transaction,
+        session: Session | None,
+        opened: Opened,
+        actor: Actor,
+        now: datetime,
+    ) -> Revocation | None:
+        if session is None or session.ended_at is not None:
+            return None
+        await tx.sessions.end(session, "reuse")
+        entry = Revocation(RevocationKind.SESSION, session.id, now + self._lifetimes.longest_access)
+        await tx.revocations.add([entry])
+        await tx.audit.add(
+            [
+                AuditEvent(
+                    action="session.reuse_detected",
+                    outcome="session_ended",
+                    actor=actor,
+                    tenant_id=opened.state.ceiling.tenant_id,
+                    target=session.id,
+                    data={
+                        "presented_generation": opened.state.generation,
+                        "live_generation": session.generation,
+                    },
+                )
+            ]
+        )
+        return entry
+
+    def _answer(
+        self,
+        record: KeyRecord,
+        authority: Authority,
+        session_id: str,
+        now: int,
+        state: RefreshState | None,
+    ) -> TokenAnswer:
+        expires_at = _not_after(record, now + self._lifetimes.access_token)
+        if state is not None:
+            expires_at = min(expires_at, state.session_ends_at)
+        scope = authority.scope
+        token = AccessToken(
+            jti=new_id(),
+            user_id=record.user_id,
+            key_id=record.key_id,
+            session_id=session_id,
+            epoch=record.epoch,
+            issued_at=now,
+            expires_at=expires_at,
+            scope=scope,
+            tenant_id=authority.tenant_id,
+            roles=authority.role_names,
+        )
+        return TokenAnswer(
+            access_token=self._access.sign(token),
+            expires_in=expires_at - now,
+            scope=scope,
+            session_id=session_id,
+            refresh_token=self._refresh.seal(state) if state else None,
+            refresh_expires_in=max(0, state.expires_at - now) if state else None,
+        )
+
+
+def _not_after(record: KeyRecord, moment: int) -> int:
+    """`moment`, or the key's own end if that comes first: nothing outlives its key."""
+    if record.expires_at is None:
+        return moment
+    return min(moment, int(record.expires_at.timestamp()))

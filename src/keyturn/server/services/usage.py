@@ -1,0 +1,163 @@
+"""The batch writer: last use, counts and the audit of issuance (promise P9).
+
+The exchange notes what it did in memory; once a second all notes are written in one
+transaction. Equal notes of a batch become one audit event with a count, so that what is
+written stays small however often one key is used. A crash loses at most the last second.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..domain.errors import Unavailable
+from ..domain.model import Actor, AuditEvent, KeyHash
+from .ports import Clock, KeyUse, Store
+
+log = logging.getLogger(__name__)
+
+#: How often notes are written, in seconds.
+INTERVAL = 1.0
+#: Distinct notes kept while they cannot be written; later ones are counted and dropped.
+MAX_NOTES = 10_000
+#: Events written in one transaction.
+_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What happened, without its time. Equal notes are counted together.
+
+    `why` is one of the fixed reasons in this code, never text of the request.
+    """
+
+    action: str
+    outcome: str
+    grant_type: str
+    user_id: str | None = None
+    key_id: str | None = None
+    tenant_id: str | None = None
+    address: str | None = None
+    why: str = ""
+
+
+@dataclass(slots=True)
+class _Tally:
+    first: datetime
+    last: datetime
+    count: int = 1
+    rehash: KeyHash | None = None
+
+
+class Usage:
+    """Notes uses and refusals; `run` writes them."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._notes: dict[Note, _Tally] = {}
+        self._dropped = 0
+        self._stopping = asyncio.Event()
+
+    def note(self, note: Note, rehash: KeyHash | None = None) -> None:
+        """Remembers one event. Never waits, never fails."""
+        now = self._clock()
+        tally = self._notes.get(note)
+        if tally is not None:
+            tally.count += 1
+            tally.last = now
+            tally.rehash = rehash or tally.rehash
+        elif len(self._notes) < MAX_NOTES:
+            self._notes[note] = _Tally(now, now, rehash=rehash)
+        else:
+            self._dropped += 1
+
+    async def run(self) -> None:
+        """Writes once a second until `stop`. A store that is away is tried again."""
+        while not self._stopping.is_set():
+            try:
+                await asyncio.wait_for(self._stopping.wait(), INTERVAL)
+            except TimeoutError:
+                pass
+            await self._flush_quietly()
+
+    def stop(self) -> None:
+        """Lets `run` write what is left and end."""
+        self._stopping.set()
+
+    async def _flush_quietly(self) -> None:
+        try:
+            await self.flush()
+        except Unavailable as error:
+            log.warning("usage not written, kept for the next try: %s", error.detail)
+        except Exception:
+            # A note that cannot be written must not end all note-taking.
+            log.exception("usage not written")
+
+    async def flush(self) -> None:
+        """Writes what was noted. Raises Unavailable and keeps the notes when it can't."""
+        while self._notes:
+            batch = dict(list(self._notes.items())[:_BATCH])
+            for note in batch:
+                del self._notes[note]
+            try:
+                await self._write(batch)
+            except Unavailable:
+                self._put_back(batch)
+                raise
+        if self._dropped:
+            log.warning("%d usage notes were dropped: too many distinct ones", self._dropped)
+            self._dropped = 0
+
+    def _put_back(self, batch: dict[Note, _Tally]) -> None:
+        for note, tally in batch.items():
+            newer = self._notes.get(note)
+            if newer is None:
+                self._notes[note] = tally
+            else:
+                newer.count += tally.count
+                newer.first = tally.first
+
+    async def _write(self, batch: dict[Note, _Tally]) -> None:
+        uses: dict[str, KeyUse] = {}
+        events = []
+        for note, tally in batch.items():
+            events.append(_event(note, tally))
+            if note.key_id is not None and note.outcome == "granted":
+                before = uses.get(note.key_id)
+                uses[note.key_id] = _merged(before, note, tally)
+        async with self._store.transaction() as tx:
+            # In one order on every node, so that two nodes never wait for each other.
+            await tx.api_keys.note_uses([uses[key_id] for key_id in sorted(uses)])
+            await tx.audit.add(events)
+
+
+def _merged(before: KeyUse | None, note: Note, tally: _Tally) -> KeyUse:
+    assert note.key_id is not None  # noqa: S101 - for mypy; the caller has looked
+    if before is None or before.at <= tally.last:
+        return KeyUse(
+            note.key_id,
+            tally.count + (before.count if before else 0),
+            tally.last,
+            note.address,
+            tally.rehash or (before.rehash if before else None),
+        )
+    count = before.count + tally.count
+    return KeyUse(note.key_id, count, before.at, before.address, before.rehash or tally.rehash)
+
+
+def _event(note: Note, tally: _Tally) -> AuditEvent:
+    data: dict[str, str | int | None] = {"grant_type": note.grant_type, "count": tally.count}
+    if note.why:
+        data["why"] = note.why
+    if tally.count > 1:
+        data["first_at"] = tally.first.isoformat()
+    return AuditEvent(
+        action=note.action,
+        outcome=note.outcome,
+        actor=Actor(user_id=note.user_id, key_id=note.key_id, address=note.address),
+        tenant_id=note.tenant_id,
+        target=note.key_id,
+        data=data,
+        at=tally.last,
+    )

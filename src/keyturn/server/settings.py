@@ -1,0 +1,471 @@
+"""All settings: one frozen object, read once, refusing to be half-configured.
+
+Strongest first: arguments of `load_settings`, the environment (`KEYTURN_…`), the TOML file that
+`KEYTURN_CONFIG` or `--config` names, the defaults. `Settings(…)` by itself reads nothing but its
+arguments, so tests and embedders get exactly what they say.
+
+Whatever is wrong becomes a `SettingsError` whose text is one line: the environment variable and
+what to do. Values stand in no message, for they may be secrets (pydantic's own dump shows them).
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from .domain.sessions import Lifetimes
+
+PREFIX = "KEYTURN_"
+CONFIG = "KEYTURN_CONFIG"
+
+#: Settings that may come from a file, named by the variable with `_FILE` appended.
+FROM_FILE = ("master_secret", "previous_master_secrets", "database_url", "redis_url")
+
+_DATABASE_URL = re.compile(r"sqlite(\+\w+)?:///(?!:memory:).|postgres(ql)?(\+\w+)?://.")
+
+Grant = Literal["password", "client_credentials", "refresh_token"]
+
+
+class SettingsError(Exception):
+    """The settings are incomplete, contradictory or unreadable. Its text is one line."""
+
+
+def env_name(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def _setting(kind: str, default: object, text: str, *, shown: str = "", **more: Any) -> Any:
+    """A field. `kind` and `shown` (the default, if it is derived) are for the README's table."""
+    if not callable(default):
+        more["default"] = default
+    else:
+        more["default_factory"] = default
+    return Field(description=text, json_schema_extra={"kind": kind, "shown": shown}, **more)
+
+
+def _listening_at(values: dict[str, Any]) -> str:
+    scheme = "https" if values["tls_cert_file"] else "http"
+    return f"{scheme}://127.0.0.1:{values['port']}"
+
+
+def _origin(values: dict[str, Any]) -> str:
+    url = urlsplit(values["public_url"])
+    return f"{url.scheme}://{url.netloc}"
+
+
+class Settings(BaseSettings):
+    """The server's settings. Times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    # Order matters: a derived default sees only the fields above it.
+    host: str = _setting("text", "127.0.0.1", "Address to listen on.", min_length=1)
+    port: int = _setting("integer", 8080, "TCP port to listen on.", ge=0, le=65_535)
+    workers: int = _setting(
+        "integer", 1, "Worker processes. More than one needs PostgreSQL.", ge=1, le=256
+    )
+    tls_cert_file: Path | None = _setting("path", None, "Certificate chain (PEM) to serve TLS.")
+    tls_key_file: Path | None = _setting("path", None, "The certificate's private key (PEM).")
+    allow_http: bool = _setting(
+        "true or false", False, "Allow a plain http public URL or issuer beyond loopback."
+    )
+    public_url: str = _setting(
+        "URL",
+        _listening_at,
+        "Where clients reach the service; a path is kept, for a proxy that adds one.",
+        shown="http://127.0.0.1:8080",
+    )
+    issuer: str = _setting(
+        "URL",
+        _origin,
+        "The tokens' `iss`. Never taken from a request.",
+        shown="public URL without its path",
+    )
+    audience: str = _setting(
+        "text", lambda v: v["issuer"], "The tokens' `aud`.", shown="the issuer", min_length=1
+    )
+    base_path: str = _setting("path", "/iam", "What the routes stand below; `/` for nothing.")
+
+    database_url: SecretStr = _setting(
+        "secret URL", SecretStr(""), "`sqlite:///file` or `postgresql://user@host/name`. Required."
+    )
+    database_pool_size: int = _setting(
+        "integer", 10, "Database connections of one process, at most.", ge=1, le=1_000
+    )
+    database_wait: float = _setting(
+        "seconds", 2.0, "Longest wait for a connection or an answer, then 503.", gt=0, le=60
+    )
+    redis_url: SecretStr | None = _setting(
+        "secret URL", None, "Redis or Valkey for the revocation list; without it in process."
+    )
+    redis_timeout: float = _setting(
+        "seconds", 0.1, "Longest wait for Redis, then the database is asked.", gt=0, le=10
+    )
+
+    master_secret: SecretStr = _setting(
+        "secret", SecretStr(""), "What all keys derive from: 32 characters or more. Required."
+    )
+    previous_master_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = _setting(
+        "secrets, one a line", (), "Earlier master secrets, newest first: still read, never used."
+    )
+    signing_algorithm: Literal["ES256", "RS256", "Ed25519"] = _setting(
+        "ES256, RS256, Ed25519", "ES256", "How access tokens are signed."
+    )
+    eddsa_header: Literal["EdDSA", "Ed25519"] = _setting(
+        "EdDSA, Ed25519", "EdDSA", "The `alg` that Ed25519 signs under (RFC 9864: `Ed25519`)."
+    )
+    access_token_lifetime: int = _setting(
+        "seconds", 300, "Life of an access token.", ge=1, le=86_400
+    )
+    refresh_token_lifetime: int = _setting(
+        "seconds", 1_800, "Life of each refresh token.", ge=1, le=31_536_000
+    )
+    session_max_lifetime: int = _setting(
+        "seconds", 36_000, "Absolute end of a session, however often refreshed.",
+        ge=1, le=31_536_000,
+    )  # fmt: skip
+    refresh_grace: int = _setting(
+        "seconds", 10, "How long a spent refresh token gets the same successor; 0 is strict.",
+        ge=0, le=300,
+    )  # fmt: skip
+    grants: Annotated[frozenset[Grant], NoDecode] = _setting(
+        "list",
+        frozenset({"password", "client_credentials", "refresh_token"}),
+        "Grants that are answered, separated by commas.",
+        shown="password,client_credentials,refresh_token",
+    )
+
+    max_body: int = _setting(
+        "bytes", 65_536, "Largest request body; above it 413.", ge=1_024, le=16_777_216
+    )
+    max_in_flight: int = _setting(
+        "integer", 1_024, "Requests answered at once by one process; above it 503.", ge=1
+    )
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = _setting(
+        "list", (), "Networks (CIDR, by commas) whose `X-Forwarded-For` is believed."
+    )
+    shutdown_grace: int = _setting(
+        "seconds", 20, "How long requests in flight may finish after SIGTERM.", ge=0, le=3_600
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "debug, info, warning, error", "info", "What is logged, from this level on."
+    )
+    log_format: Literal["json", "console"] = _setting(
+        "json, console", "json", "One JSON object a line, or text for people."
+    )
+    access_log: Literal["off", "errors", "all"] = _setting(
+        "off, errors, all", "errors", "Which requests are logged; errors: status 400 and above."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the arguments: `load_settings` does the reading."""
+        return (init_settings,)
+
+    @field_validator("grants", "trusted_proxies", mode="before")
+    @classmethod
+    def _commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("previous_master_secrets", mode="before")
+    @classmethod
+    def _lines(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [line.strip() for line in value.splitlines() if line.strip()]
+        return value
+
+    @field_validator("public_url", "issuer")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        problem = (
+            "must be http(s)://host[:port][/path] without user, query, fragment or final slash"
+        )
+        if not re.fullmatch(r"https?://[^\s?#@\\]+[^\s?#@\\/]", value):
+            raise ValueError(problem)
+        try:
+            if not urlsplit(value).hostname or urlsplit(value).port == 0:
+                raise ValueError(problem)
+        except ValueError:
+            raise ValueError(problem) from None
+        return value
+
+    @field_validator("base_path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        if value == "/":
+            return ""
+        if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", value):
+            raise ValueError("must be a path such as /iam, without a final slash")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not _DATABASE_URL.match(url):
+            raise ValueError("must be sqlite:///path/to/file or postgresql://user@host/name")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.match(r"(rediss?|valkeys?|unix)(\+\w+)?://.", value.get_secret_value()):
+            raise ValueError("must be redis://host:port/0, or rediss:// for TLS")
+        return value or None
+
+    @field_validator("master_secret")
+    @classmethod
+    def _strong(cls, value: SecretStr) -> SecretStr:
+        if value:
+            _check_strength(value)
+        return value
+
+    @field_validator("previous_master_secrets")
+    @classmethod
+    def _all_strong(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            _check_strength(secret)
+        return value
+
+    @field_validator("tls_cert_file", "tls_key_file")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value and not (os.access(value, os.R_OK) and value.is_file()):
+            raise ValueError("no readable file there")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """Raises ValueError with a whole line for settings that contradict each other."""
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError(
+                "KEYTURN_TLS_CERT_FILE and KEYTURN_TLS_KEY_FILE belong together: set both or none"
+            )
+        for name in ("public_url", "issuer"):
+            url = urlsplit(getattr(self, name))
+            if url.scheme == "http" and not (self.allow_http or _is_loopback(url.hostname or "")):
+                raise ValueError(
+                    f"{env_name(name)} is plain http beyond loopback: use https, or set"
+                    " KEYTURN_ALLOW_HTTP=true if nobody can listen in"
+                )
+        if self.workers > 1 and self.on_sqlite:
+            raise ValueError(
+                "KEYTURN_WORKERS above 1 needs PostgreSQL: set KEYTURN_DATABASE_URL to"
+                " postgresql://…, or KEYTURN_WORKERS=1"
+            )
+        if self.refresh_token_lifetime < self.access_token_lifetime:
+            raise ValueError(
+                "KEYTURN_REFRESH_TOKEN_LIFETIME must not be below KEYTURN_ACCESS_TOKEN_LIFETIME"
+            )
+        if self.session_max_lifetime < self.access_token_lifetime:
+            raise ValueError(
+                "KEYTURN_SESSION_MAX_LIFETIME must not be below KEYTURN_ACCESS_TOKEN_LIFETIME"
+            )
+        if not self.grants - {"refresh_token"}:
+            raise ValueError(
+                "KEYTURN_GRANTS must name password or client_credentials, or nobody gets a token"
+            )
+        return self
+
+    @property
+    def on_sqlite(self) -> bool:
+        """Whether the database is the embedded one."""
+        return self.database_url.get_secret_value().startswith("sqlite")
+
+    @property
+    def base_url(self) -> str:
+        """What all routes stand below, for clients."""
+        return self.public_url + self.base_path
+
+    @property
+    def lifetimes(self) -> Lifetimes:
+        """The lifetimes as the domain takes them."""
+        return Lifetimes(
+            access_token=self.access_token_lifetime,
+            refresh_token=self.refresh_token_lifetime,
+            session=self.session_max_lifetime,
+            refresh_grace=self.refresh_grace,
+        )
+
+
+def load_settings(
+    config: Path | None = None,
+    *,
+    require: Collection[str] = ("database_url", "master_secret"),
+    defaults: Mapping[str, object] | None = None,
+    **overrides: object,
+) -> Settings:
+    """The settings of this process: `overrides`, environment, file, `defaults`, in that order.
+
+    `require` names settings that must not be empty. Raises SettingsError.
+    """
+    named = os.environ.get(CONFIG)
+    path = config or (Path(named) if named else None)
+    given: dict[str, object] = {
+        **(defaults or {}),
+        **(_read_config(path) if path else {}),
+        **_read_environment(),
+        **overrides,
+    }
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]  # checked by pydantic
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from None  # its cause would show the values
+    for name in require:
+        if not getattr(settings, name):
+            or_file = f" (or {env_name(name)}_FILE)" if name in FROM_FILE else ""
+            hint = Settings.model_fields[name].description
+            raise SettingsError(f"{env_name(name)}{or_file} is not set: {hint}")
+    return settings
+
+
+def describe() -> list[tuple[str, str, str, str]]:
+    """(environment variable, type, default, description) of every setting, for the README."""
+    rows = [(CONFIG, "path", "", "TOML file of settings: lower-case names, no prefix.")]
+    for name, field in Settings.model_fields.items():
+        rows.append(
+            (env_name(name), _extra(field, "kind"), _default(field), field.description or "")
+        )
+        if name in FROM_FILE:
+            text = f"File that holds `{env_name(name)}`; set one of the two."
+            rows.append((f"{env_name(name)}_FILE", "path", "", text))
+    return rows
+
+
+def _extra(field: FieldInfo, key: str) -> str:
+    extra = field.json_schema_extra
+    return str(extra.get(key, "")) if isinstance(extra, dict) else ""
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if shown := _extra(field, "shown"):
+        return shown
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is PydanticUndefined or value is None or value == () else str(value)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_strength(secret: SecretStr) -> None:
+    text = secret.get_secret_value()
+    advice = "make one with `openssl rand -base64 32`"
+    if len(text) < 32:
+        raise ValueError(f"must have at least 32 characters: {advice}")
+    if len(set(text)) < 10:
+        raise ValueError(f"is too regular to be a secret: {advice}")
+    if not text.isprintable():  # a stray newline, or bytes that are not UTF-8
+        raise ValueError(f"must be one line of printable text: {advice}")
+
+
+def _read_config(path: Path) -> dict[str, object]:
+    try:
+        values: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{CONFIG}: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{CONFIG}: {path} is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        where = re.search(r"\(at .*\)$", str(error))  # the rest may quote the file
+        place = where.group() if where else ""
+        raise SettingsError(f"{CONFIG}: {path} is not valid TOML {place}".rstrip()) from None
+    known = {*Settings.model_fields, *(f"{name}_file" for name in FROM_FILE)}
+    for key in values.keys() - known:
+        near = difflib.get_close_matches(key, known, 1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise SettingsError(f"{CONFIG}: {path} has an unknown key {key!r}{meant}")
+    return _with_secret_files(values)
+
+
+def _read_environment() -> dict[str, object]:
+    values: dict[str, object] = dict(EnvSettingsSource(Settings)())
+    # Kubernetes injects this for a Service named "keyturn"; a plain parse error would puzzle.
+    if str(values.get("port", "")).startswith("tcp://"):
+        raise SettingsError(
+            "KEYTURN_PORT was set by Kubernetes for a Service named keyturn: set"
+            " enableServiceLinks: false in the pod's spec, or set KEYTURN_PORT to a number"
+        )
+    for name in FROM_FILE:
+        if file := os.environ.get(f"{env_name(name)}_FILE"):
+            values[f"{name}_file"] = file
+    return _with_secret_files(values)
+
+
+def _with_secret_files(values: dict[str, object]) -> dict[str, object]:
+    """`values` of one source, each `…_file` replaced by what the file holds."""
+    for name in FROM_FILE:
+        path = values.pop(f"{name}_file", None)
+        if path is None:
+            continue
+        variable = f"{env_name(name)}_FILE"
+        if name in values:
+            raise SettingsError(f"{variable} and {env_name(name)} are both set: remove one")
+        try:
+            text = Path(str(path)).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"{variable}: cannot read {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{variable}: {path} is not UTF-8 text") from None
+        if not text:
+            raise SettingsError(f"{variable}: {path} is empty")
+        values[name] = text
+    return values
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first thing wrong, without any value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    message = str(first.get("ctx", {}).get("error") or first["msg"])
+    if not first["loc"]:
+        return message
+    name = str(first["loc"][0])
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return f"{env_name(name)} is not a setting"
+    if first["type"] == "value_error":
+        return f"{env_name(name)}: {message}"
+    if first["type"].startswith("ip_"):
+        message = "Input should be networks such as 10.0.0.0/8, separated by commas"
+    return f"{env_name(name)}: {message[:1].lower()}{message[1:]} ({field.description})"

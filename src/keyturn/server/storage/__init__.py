@@ -1,0 +1,70 @@
+"""The database: tables, migrations and repositories, over SQLite or PostgreSQL.
+
+The only importer of sqlalchemy, alembic and the drivers. `open_storage` gives what implements
+the ports `Store` and `KeyLookup`; frozen records of `domain.model` come out, faults come out as
+`domain.errors.Unavailable`.
+
+Beside the domain's errors there is one: StorageNotReady, when the schema is not there.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from .engine import postgres_engine, sqlite_engine
+from .faults import StorageNotReady
+from .lookup_postgres import PostgresLookup
+from .lookup_sqlite import SqliteLookup
+from .migrate import migrate, require_schema, revision_of
+from .store import DatabaseStore
+from .urls import SqliteFile, is_sqlite, parse_url
+
+__all__ = [
+    "DatabaseStore",
+    "PostgresLookup",
+    "SqliteLookup",
+    "Storage",
+    "StorageNotReady",
+    "is_sqlite",
+    "migrate",
+    "open_storage",
+    "revision_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """An open database: `store` for units of work, `lookup` for the hot path."""
+
+    store: DatabaseStore
+    lookup: PostgresLookup | SqliteLookup
+
+
+@asynccontextmanager
+async def open_storage(
+    url: str, *, pool_size: int = 10, wait: float = 2.0
+) -> AsyncIterator[Storage]:
+    """Opens the database and closes it at the end.
+
+    On PostgreSQL up to `pool_size` connections serve the store, and as many the lookup; SQLite
+    has one that writes and one that looks up. `wait` is how many seconds a call waits for a free
+    one. Raises StorageNotReady, Unavailable, and ValueError for a URL it does not know.
+    """
+    target = parse_url(url)
+    if isinstance(target, SqliteFile):
+        engine = sqlite_engine(target, wait=wait)
+    else:
+        engine = postgres_engine(target, pool_size=pool_size, wait=wait)
+    try:
+        await require_schema(engine, target)
+        lookup: PostgresLookup | SqliteLookup
+        if isinstance(target, SqliteFile):
+            lookup = SqliteLookup(target)
+        else:
+            lookup = PostgresLookup(target, size=pool_size, wait=wait)
+        try:
+            yield Storage(DatabaseStore(engine), lookup)
+        finally:
+            await lookup.close()
+    finally:
+        await engine.dispose()

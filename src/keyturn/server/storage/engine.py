@@ -1,0 +1,125 @@
+"""Connections: how each database is opened, and every limit on waiting for it (promise P5)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import aiosqlite
+import asyncpg
+from sqlalchemy import Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+
+from .urls import PostgresServer, SqliteFile
+
+#: Seconds to open a connection to PostgreSQL.
+CONNECT_SECONDS = 3.0
+
+#: Seconds that one statement may take; the server and this process both enforce it.
+STATEMENT_SECONDS = 5.0
+
+#: Seconds that PostgreSQL lets a transaction stand idle: this process froze or lost its way.
+IDLE_SECONDS = 5.0
+
+#: Seconds that a whole transaction may take. The revocations' tail rests on it (under 10).
+TRANSACTION_SECONDS = 8.0
+
+
+async def connect_postgres(
+    server: PostgresServer,
+    *,
+    statement_seconds: float = STATEMENT_SECONDS,
+    settings: Mapping[str, str] | None = None,
+) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection to a server that takes writes.
+
+    After a failover the old primary may still answer, read-only: refusing it here means that
+    a replaced connection finds the new one (`target_session_attrs`, several hosts in the URL).
+    """
+    chosen: dict[str, Any] = {}
+    if "target_session_attrs=" not in server.dsn:
+        chosen["target_session_attrs"] = "read-write"
+    return await asyncpg.connect(
+        server.dsn,
+        timeout=CONNECT_SECONDS,
+        # A little more than the server's own limit, whose answer is the better one.
+        command_timeout=statement_seconds + 1.0,
+        server_settings={
+            "application_name": "keyturn",
+            "timezone": "UTC",
+            # Compiling a plan costs more than any of our statements takes to run.
+            "jit": "off",
+            "statement_timeout": str(int(statement_seconds * 1000)),
+            "idle_in_transaction_session_timeout": str(int(IDLE_SECONDS * 1000)),
+            **(settings or {}),
+        },
+        **chosen,
+    )
+
+
+def postgres_engine(server: PostgresServer, *, pool_size: int, wait: float) -> AsyncEngine:
+    """At most `pool_size` connections; `wait` seconds for a free one."""
+
+    async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
+        return await connect_postgres(server)
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=wait,
+        # One round trip a transaction, so that a restarted database is met with a new
+        # connection and not with an error.
+        pool_pre_ping=True,
+        # The most recently used first: the others grow old and are let go by the server.
+        pool_use_lifo=True,
+        # Parameters hold hashes and names. Error texts reach the log (promise P8).
+        hide_parameters=True,
+    )
+
+
+def sqlite_engine(file: SqliteFile, *, wait: float) -> AsyncEngine:
+    """One connection, which writes; `wait` seconds for it and for other processes' locks.
+
+    SQLite takes one writer at a time. Queueing for the one connection is fair and quiet;
+    several would poll each other's file lock. Reads in transactions queue, too: the one read
+    that must not wait has its own connection (`lookup_sqlite`).
+    """
+
+    async def connect(*_: object, **__: object) -> aiosqlite.Connection:
+        # mode=rw: a database that went missing is a fault, not a new and empty one.
+        connection = aiosqlite.connect(file.uri("rw"), uri=True, timeout=wait)
+        connection._thread.daemon = True  # a lost connection must not keep the process alive
+        return await connection
+
+    engine = create_async_engine(
+        "sqlite+aiosqlite://",
+        async_creator=connect,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=wait,
+        hide_parameters=True,
+    )
+    event.listen(engine.sync_engine, "connect", _prepare)
+    event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # None: the driver leaves BEGIN to us. Its own comes late, and as a reader that may find
+    # itself unable to become a writer (SQLITE_BUSY at once, without waiting).
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # WAL's usual NORMAL may lose the last commits in a power cut. A lost revocation is a
+    # revoked token that works again, and a lost refresh a spent one: every commit is synced.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

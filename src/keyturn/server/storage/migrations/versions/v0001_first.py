@@ -1,0 +1,232 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from keyturn.server.storage.columns import Id, Text, UtcDateTime, json_type
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    _tenants()
+    _users()
+    _tokens()
+    _audit()
+
+
+def _tenants() -> None:
+    op.create_table(
+        "tenants",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("parent_id", Id),
+        sa.Column("root", sa.Integer),
+        sa.Column("name", Text, nullable=False),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.Column("suspended_at", UtcDateTime),
+        sa.PrimaryKeyConstraint("id", name="pk_tenants"),
+        sa.ForeignKeyConstraint(["parent_id"], ["tenants.id"], name="fk_tenants_parent_id"),
+        sa.UniqueConstraint("root", name="uq_tenants_root"),
+        sa.UniqueConstraint("parent_id", "name", name="uq_tenants_parent_id_name"),
+        sa.CheckConstraint(
+            "(parent_id IS NULL AND root = 1) OR (parent_id IS NOT NULL AND root IS NULL)",
+            name=op.f("ck_tenants_root"),
+        ),
+    )
+    suspended = sa.text("suspended_at IS NOT NULL")
+    op.create_index(
+        "ix_tenants_suspended",
+        "tenants",
+        ["id"],
+        postgresql_where=suspended,
+        sqlite_where=suspended,
+    )
+    op.create_table(
+        "tenant_tree",
+        sa.Column("ancestor_id", Id, nullable=False),
+        sa.Column("descendant_id", Id, nullable=False),
+        sa.Column("depth", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("ancestor_id", "descendant_id", name="pk_tenant_tree"),
+        sa.ForeignKeyConstraint(["ancestor_id"], ["tenants.id"], name="fk_tenant_tree_ancestor_id"),
+        sa.ForeignKeyConstraint(
+            ["descendant_id"], ["tenants.id"], name="fk_tenant_tree_descendant_id"
+        ),
+        sa.CheckConstraint("depth >= 0", name=op.f("ck_tenant_tree_depth")),
+    )
+    _index("tenant_tree", "descendant_id", "ancestor_id")
+
+
+def _users() -> None:
+    op.create_table(
+        "users",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("kind", Text(16), nullable=False),
+        sa.Column("username", Text, nullable=False),
+        sa.Column("username_folded", Text, nullable=False),
+        sa.Column("display_name", Text, nullable=False),
+        sa.Column("tenant_id", Id, nullable=False),
+        sa.Column("epoch", sa.BigInteger, nullable=False),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.Column("disabled_at", UtcDateTime),
+        sa.PrimaryKeyConstraint("id", name="pk_users"),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="fk_users_tenant_id"),
+        sa.UniqueConstraint("username_folded", name="uq_users_username_folded"),
+        sa.CheckConstraint("kind IN ('human', 'service')", name=op.f("ck_users_kind")),
+    )
+    _index("users", "tenant_id")
+    op.create_table(
+        "roles",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("tenant_id", Id),
+        sa.Column("name", Text, nullable=False),
+        sa.Column("permissions", json_type(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_roles"),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="fk_roles_tenant_id"),
+        sa.UniqueConstraint("tenant_id", "name", name="uq_roles_tenant_id_name"),
+    )
+    built_in = sa.text("tenant_id IS NULL")
+    op.create_index(
+        "uq_roles_built_in",
+        "roles",
+        ["name"],
+        unique=True,
+        postgresql_where=built_in,
+        sqlite_where=built_in,
+    )
+    op.create_table(
+        "memberships",
+        sa.Column("user_id", Id, nullable=False),
+        sa.Column("tenant_id", Id, nullable=False),
+        sa.Column("role_id", Id, nullable=False),
+        sa.Column("state", Text(16), nullable=False),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.PrimaryKeyConstraint("user_id", "tenant_id", "role_id", name="pk_memberships"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_memberships_user_id"),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="fk_memberships_tenant_id"),
+        sa.ForeignKeyConstraint(["role_id"], ["roles.id"], name="fk_memberships_role_id"),
+        sa.CheckConstraint(
+            "state IN ('invited', 'accepted', 'declined')", name=op.f("ck_memberships_state")
+        ),
+    )
+    _index("memberships", "tenant_id", "user_id")
+    _index("memberships", "role_id")
+
+
+def _tokens() -> None:
+    op.create_table(
+        "api_keys",
+        sa.Column("id", Text(22), nullable=False),
+        sa.Column("user_id", Id, nullable=False),
+        sa.Column("tenant_id", Id),
+        sa.Column("name", Text, nullable=False),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
+        sa.Column("pepper_version", sa.BigInteger, nullable=False),
+        sa.Column("role_ids", json_type()),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.Column("expires_at", UtcDateTime),
+        sa.Column("revoked_at", UtcDateTime),
+        sa.Column("last_used_at", UtcDateTime),
+        sa.Column("last_used_from", Text(64)),
+        sa.Column("use_count", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_api_keys"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_api_keys_user_id"),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="fk_api_keys_tenant_id"),
+    )
+    _index("api_keys", "user_id")
+    _index("api_keys", "tenant_id")
+    op.create_table(
+        "sessions",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("key_id", Text(22), nullable=False),
+        sa.Column("user_id", Id, nullable=False),
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("rotated_at", UtcDateTime, nullable=False),
+        sa.Column("expires_at", UtcDateTime, nullable=False),
+        sa.Column("ended_at", UtcDateTime),
+        sa.Column("end_reason", Text),
+        sa.PrimaryKeyConstraint("id", name="pk_sessions"),
+        sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name="fk_sessions_key_id"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_sessions_user_id"),
+        sa.CheckConstraint("generation >= 0", name=op.f("ck_sessions_generation")),
+    )
+    for column in ("key_id", "user_id", "expires_at"):
+        _index("sessions", column)
+    op.create_table(
+        "revocations",
+        sa.Column("kind", Text(16), nullable=False),
+        sa.Column("subject", Text(64), nullable=False),
+        sa.Column("epoch", sa.BigInteger),
+        sa.Column("expires_at", UtcDateTime, nullable=False),
+        sa.Column("written_at", UtcDateTime, nullable=False),
+        sa.PrimaryKeyConstraint("kind", "subject", name="pk_revocations"),
+        sa.CheckConstraint(
+            "kind IN ('token', 'session', 'key', 'user', 'tenant')",
+            name=op.f("ck_revocations_kind"),
+        ),
+    )
+    _index("revocations", "expires_at")
+    _index("revocations", "written_at")
+    op.create_table(
+        "signing_keys",
+        sa.Column("kid", Text(64), nullable=False),
+        sa.Column("algorithm", Text(16), nullable=False),
+        sa.Column("slot", Text(16), nullable=False),
+        sa.Column("public_jwk", json_type(), nullable=False),
+        sa.Column("sealed_private", sa.LargeBinary, nullable=False),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.PrimaryKeyConstraint("kid", name="pk_signing_keys"),
+        sa.CheckConstraint(
+            "slot IN ('next', 'current', 'retired')", name=op.f("ck_signing_keys_slot")
+        ),
+    )
+    slots = sa.text("slot IN ('current', 'next')")
+    op.create_index(
+        "uq_signing_keys_slot",
+        "signing_keys",
+        ["algorithm", "slot"],
+        unique=True,
+        postgresql_where=slots,
+        sqlite_where=slots,
+    )
+
+
+def _audit() -> None:
+    op.create_table(
+        "audit_events",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("at", UtcDateTime, nullable=False),
+        sa.Column("action", Text, nullable=False),
+        sa.Column("outcome", Text, nullable=False),
+        sa.Column("user_id", Text),
+        sa.Column("key_id", Text),
+        sa.Column("session_id", Text),
+        sa.Column("address", Text),
+        sa.Column("tenant_id", Text),
+        sa.Column("target", Text),
+        sa.Column("data", json_type(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_audit_events"),
+    )
+    _index("audit_events", "tenant_id", "at")
+    _index("audit_events", "at")
+    # Append only. Deleting whole rows stays possible: retention is an operator's decision.
+    if op.get_context().dialect.name == "postgresql":
+        op.execute(
+            "CREATE FUNCTION audit_events_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'audit_events is append only'; END $$"
+        )
+        op.execute(
+            "CREATE TRIGGER audit_events_append_only BEFORE UPDATE ON audit_events "
+            "FOR EACH ROW EXECUTE FUNCTION audit_events_append_only()"
+        )
+    else:
+        op.execute(
+            "CREATE TRIGGER audit_events_append_only BEFORE UPDATE ON audit_events "
+            "BEGIN SELECT RAISE(ABORT, 'audit_events is append only'); END"
+        )
+
+
+def _index(table: str, *columns: str) -> None:
+    op.create_index(f"ix_{table}_{'_'.join(columns)}", table, list(columns))

@@ -1,0 +1,157 @@
+"""The database behind the management ports: `ports.Store` and `ports.Transaction`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, text, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ..domain.errors import Unavailable
+from .audit import AuditRepository
+from .columns import db_now
+from .engine import TRANSACTION_SECONDS
+from .faults import translated
+from .keys import ApiKeyRepository
+from .revocations import RevocationRepository
+from .roles import RoleRepository
+from .sessions import SessionRepository
+from .signing_keys import SigningKeyRepository
+from .tables import revocations, sessions
+from .tenants import TenantRepository
+from .unit import Unit
+from .users import UserRepository
+
+# Rows are kept this much longer than they count, so that the tail has told of every end.
+_KEEP_ENDED = timedelta(hours=1)
+
+
+class DatabaseTransaction:
+    """Implements `ports.Transaction`."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    @property
+    def tenants(self) -> TenantRepository:
+        """Tenants and their tree."""
+        return TenantRepository(self._unit)
+
+    @property
+    def users(self) -> UserRepository:
+        """Users, epochs and memberships."""
+        return UserRepository(self._unit)
+
+    @property
+    def roles(self) -> RoleRepository:
+        """Built-in and custom roles."""
+        return RoleRepository(self._unit)
+
+    @property
+    def api_keys(self) -> ApiKeyRepository:
+        """API keys."""
+        return ApiKeyRepository(self._unit)
+
+    @property
+    def sessions(self) -> SessionRepository:
+        """Sessions that were refreshed or ended."""
+        return SessionRepository(self._unit)
+
+    @property
+    def revocations(self) -> RevocationRepository:
+        """The truth about revocations."""
+        return RevocationRepository(self._unit)
+
+    @property
+    def signing_keys(self) -> SigningKeyRepository:
+        """Signing keys at rest."""
+        return SigningKeyRepository(self._unit)
+
+    @property
+    def audit(self) -> AuditRepository:
+        """The audit trail."""
+        return AuditRepository(self._unit)
+
+    async def now(self) -> datetime:
+        """The database's time."""
+        now: datetime = (await self._unit.run(select(db_now()))).scalar_one()
+        return now
+
+
+class DatabaseStore:
+    """Implements `ports.Store` over one engine, whose owner closes it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
+        """Commits at the end, rolls back on any exception.
+
+        Raises Unavailable when it takes longer than `engine.TRANSACTION_SECONDS`, waiting for
+        a connection included. A commit whose answer is lost is Unavailable, too: it may have
+        happened or not.
+        """
+        try:
+            async with asyncio.timeout(TRANSACTION_SECONDS) as limit:
+                with translated():
+                    connection = await self._engine.connect()
+                try:
+                    async with _committed(connection) as transaction:
+                        yield transaction
+                finally:
+                    with suppress(Exception):
+                        await connection.close()
+        except TimeoutError as error:
+            if limit.expired():
+                raise Unavailable("a transaction took too long") from error
+            raise
+
+    async def ping(self) -> None:
+        """Raises Unavailable unless the database answers, and takes writes."""
+        with translated():
+            async with self._engine.connect() as connection:
+                if connection.dialect.name != "postgresql":
+                    await connection.execute(text("SELECT 1"))
+                    return
+                answer = await connection.execute(text("SHOW transaction_read_only"))
+                if answer.scalar_one() != "off":
+                    await connection.invalidate()
+                    raise Unavailable("the database is read-only")
+
+    async def purge(self) -> None:
+        """Deletes sessions and revocations that ended over an hour ago; call it now and then.
+
+        Without it both tables grow by a row for each session that was ever refreshed.
+        """
+        async with self.transaction() as transaction:
+            gone = await transaction.now() - _KEEP_ENDED
+            for table in (sessions, revocations):
+                # Rows that another process is at are left to it, or to the next time.
+                old = (
+                    select(*table.primary_key)
+                    .where(table.c.expires_at < gone)
+                    .limit(1000)
+                    .with_for_update(skip_locked=True)
+                )
+                await transaction._unit.run(
+                    delete(table).where(tuple_(*table.primary_key).in_(old))
+                )
+
+
+@asynccontextmanager
+async def _committed(connection: AsyncConnection) -> AsyncIterator[DatabaseTransaction]:
+    unit = Unit(connection)
+    try:
+        with unit.guarded():
+            await connection.begin()
+        yield DatabaseTransaction(unit)
+        with unit.guarded():
+            await connection.commit()
+    except BaseException as error:
+        # A rollback needs a connection that works; a new one costs less than finding out.
+        broken = unit.faulted or not isinstance(error, Exception)
+        with suppress(Exception):
+            await (connection.invalidate() if broken else connection.rollback())
+        raise

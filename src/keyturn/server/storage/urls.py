@@ -1,0 +1,69 @@
+"""Which database a URL names. A URL may hold a password: no error text repeats any of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+# Options of libpq that asyncpg does not know and would send to the server as settings, which
+# refuses the connection. They are common in URLs that hosting services hand out.
+_LIBPQ_ONLY = frozenset(
+    {
+        "channel_binding",
+        "connect_timeout",
+        "gssencmode",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "sslcompression",
+        "tcp_user_timeout",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """An SQLite database in a file."""
+
+    path: Path
+
+    def uri(self, mode: str) -> str:
+        """The file for `sqlite3.connect(…, uri=True)`; `mode` is `ro`, `rw` or `rwc`."""
+        return f"file:{quote(str(self.path))}?mode={mode}"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A PostgreSQL database, as asyncpg wants to be told. `dsn` may hold a password."""
+
+    dsn: str
+
+    def __repr__(self) -> str:
+        return "PostgresServer()"
+
+
+def parse_url(url: str) -> SqliteFile | PostgresServer:
+    """The database that `url` names: `sqlite:///path` or `postgresql://…` (or `postgres://…`).
+
+    libpq's options may follow a PostgreSQL URL (`sslmode`, `sslrootcert`, `target_session_attrs`
+    and so on). Raises ValueError for anything else, without repeating it.
+    """
+    scheme = url.partition(":")[0].partition("+")[0]
+    if scheme == "sqlite":
+        head, _, path = url.partition(":///")
+        path = unquote(path)
+        if not path or path == ":memory:" or "?" in path or not head.startswith("sqlite"):
+            raise ValueError("an SQLite URL is sqlite:///path, of a file, without options")
+        return SqliteFile(Path(path).absolute())
+    if scheme in ("postgresql", "postgres"):
+        parts = urlsplit(url)
+        kept = [(name, value) for name, value in parse_qsl(parts.query) if name not in _LIBPQ_ONLY]
+        return PostgresServer(
+            urlunsplit(parts._replace(scheme="postgresql", query=urlencode(kept)))
+        )
+    raise ValueError("the database URL must begin with sqlite:/// or postgresql://")
+
+
+def is_sqlite(url: str) -> bool:
+    """Whether `url` names the embedded database: one process, one machine."""
+    return isinstance(parse_url(url), SqliteFile)

@@ -1,0 +1,1 @@
+"""Signing keys, claims, and the text forms of API keys and refresh tokens."""

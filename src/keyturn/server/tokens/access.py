@@ -1,0 +1,124 @@
+"""Access tokens: JWTs of RFC 9068 (promise P2)."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ..domain.errors import bad_token
+from ..domain.tokens import AccessToken, VerifiedToken
+from ..services.ports import Clock
+from .signing import Keyring
+
+#: Longest token that is looked at, in bytes. Headers of 16 KiB and more fail elsewhere, too.
+MAX_TEXT = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Issuing:
+    """What every token says alike. `claims_endpoint` serves callers with too many tenants."""
+
+    issuer: str
+    audience: str
+    claims_endpoint: str
+
+
+class AccessTokenSigner:
+    """Signs and verifies access tokens (port `AccessTokens`)."""
+
+    def __init__(self, keyring: Keyring, issuing: Issuing, clock: Clock) -> None:
+        self.keyring = keyring
+        self._issuing = issuing
+        self._clock = clock
+        self._elsewhere = {
+            "_claim_names": {"tenants": "me"},
+            "_claim_sources": {"me": {"endpoint": issuing.claims_endpoint}},
+        }
+
+    def sign(self, token: AccessToken) -> str:
+        """The token's text."""
+        key = self.keyring.signer
+        payload = base64.urlsafe_b64encode(orjson.dumps(self._claims(token))).rstrip(b"=")
+        signed = key.header.encode() + b"." + payload
+        signature = base64.urlsafe_b64encode(key.sign(signed)).rstrip(b"=")
+        return (signed + b"." + signature).decode()
+
+    def verify(self, text: str) -> VerifiedToken:
+        """What a token signed here says. Raises Refusal `invalid_token`."""
+        if len(text) > MAX_TEXT:
+            raise bad_token("oversize")
+        parts = text.split(".")
+        if len(parts) != 3:
+            raise bad_token("not a compact JWS")
+        key = self.keyring.by_header.get(parts[0])
+        if key is None:
+            raise bad_token("not a header of ours")
+        payload, signature = _decode(parts[1]), _decode(parts[2])
+        if not key.verify(f"{parts[0]}.{parts[1]}".encode(), signature):
+            raise bad_token("wrong signature")
+        return self._read(orjson.loads(payload))
+
+    def jwks(self) -> Mapping[str, object]:
+        """The published keys (RFC 7517, 5)."""
+        return self.keyring.jwks
+
+    def _claims(self, token: AccessToken) -> dict[str, Any]:
+        claims: dict[str, Any] = {
+            "iss": self._issuing.issuer,
+            "sub": token.user_id,
+            "aud": self._issuing.audience,
+            "client_id": token.key_id,
+            "iat": token.issued_at,
+            "exp": token.expires_at,
+            "jti": token.jti,
+            "sid": token.session_id,
+            "epoch": token.epoch,
+            "scope": " ".join(token.scope),
+        }
+        if token.roles is None:
+            claims.update(self._elsewhere)
+        elif token.tenant_id is not None:
+            claims["tenant_id"] = token.tenant_id
+            claims["roles"] = token.roles[token.tenant_id]
+        else:
+            claims["tenants"] = token.roles
+        return claims
+
+    def _read(self, claims: dict[str, Any]) -> VerifiedToken:
+        # The signature is ours, so the claims are as we wrote them; what can differ is
+        # another service under the same keys (issuer, audience) and the time.
+        if claims["iss"] != self._issuing.issuer or claims["aud"] != self._issuing.audience:
+            raise bad_token("of another issuer or for another audience")
+        if claims["exp"] <= self._clock().timestamp():
+            raise bad_token("expired")
+        tenant_id: str | None = claims.get("tenant_id")
+        roles: dict[str, tuple[str, ...]] | None = None
+        if tenant_id is not None:
+            roles = {tenant_id: tuple(claims["roles"])}
+        elif "tenants" in claims:
+            roles = {t: tuple(names) for t, names in claims["tenants"].items()}
+        return VerifiedToken(
+            AccessToken(
+                jti=claims["jti"],
+                user_id=claims["sub"],
+                key_id=claims["client_id"],
+                session_id=claims["sid"],
+                epoch=claims["epoch"],
+                issued_at=claims["iat"],
+                expires_at=claims["exp"],
+                scope=tuple(claims["scope"].split()),
+                tenant_id=tenant_id,
+                roles=roles,
+            )
+        )
+
+
+def _decode(segment: str) -> bytes:
+    """Strict base64url without padding (RFC 7515, 2)."""
+    try:
+        return base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise bad_token("not base64url") from None

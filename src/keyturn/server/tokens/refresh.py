@@ -1,0 +1,98 @@
+"""Refresh tokens: `ktr_` and a sealed state (promise P3).
+
+AES-SIV (RFC 5297) is deterministic: equal states give equal tokens, on every node, which is
+how a retried refresh gets the same successor. It needs no nonce, so none can repeat. The
+state is written as JSON with sorted keys for the same reason, and is not compressed: two
+releases of a compressor may differ.
+"""
+
+import base64
+import binascii
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from ..domain.authority import Authority, Carried
+from ..domain.sessions import RefreshState
+from .secrets import DerivedKeys
+
+PREFIX = "ktr_"
+#: Longest text that is looked at, in bytes. The largest state (20 tenants) stays well below.
+MAX_TEXT = 48_000
+_FORMAT = b"keyturn refresh 1"
+
+
+class RefreshSealer:
+    """Seals and opens refresh tokens (port `RefreshTokens`)."""
+
+    def __init__(self, keys: DerivedKeys) -> None:
+        """`keys` of 64 bytes: AES-256 for each half of SIV."""
+        self._keys = keys
+        self._version = keys.version.to_bytes(4, "big")
+        self._current = AESSIV(keys.current)
+
+    def seal(self, state: RefreshState) -> str:
+        """The token of `state`; the same text each time."""
+        sealed = self._current.encrypt(_encode(state), [_FORMAT, self._version])
+        return PREFIX + base64.urlsafe_b64encode(self._version + sealed).rstrip(b"=").decode()
+
+    def open(self, text: str) -> RefreshState | None:
+        """The state sealed in `text`, or None for anything not sealed here."""
+        if len(text) > MAX_TEXT or not text.startswith(PREFIX):
+            return None
+        body = text[len(PREFIX) :]
+        try:
+            raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        version = raw[:4]
+        key = self._keys.get(int.from_bytes(version, "big"))
+        if key is None or len(raw) < 20:
+            return None
+        siv = self._current if version == self._version else AESSIV(key)
+        try:
+            return _decode(siv.decrypt(raw[4:], [_FORMAT, version]))
+        except InvalidTag:
+            return None
+
+
+def _encode(state: RefreshState) -> bytes:
+    # Most tenants of a caller carry the same permissions: each set is written once.
+    sets: list[list[str]] = []
+    tenants: dict[str, tuple[tuple[str, ...], int]] | None = None
+    if state.ceiling.tenants is not None:
+        tenants = {}
+        for tenant_id, carried in state.ceiling.tenants.items():
+            permissions = sorted(carried.permissions)
+            if permissions not in sets:
+                sets.append(permissions)
+            tenants[tenant_id] = (carried.roles, sets.index(permissions))
+    return orjson.dumps(
+        [
+            state.session_id,
+            state.generation,
+            state.key_id,
+            state.expires_at,
+            state.session_ends_at,
+            state.ceiling.tenant_id,
+            tenants,
+            sets,
+        ],
+        option=orjson.OPT_SORT_KEYS,
+    )
+
+
+def _decode(data: bytes) -> RefreshState:
+    session_id, generation, key_id, expires_at, session_ends_at, tenant_id, tenants, sets = (
+        orjson.loads(data)
+    )
+    listed: dict[str, Carried] | None = None
+    if tenants is not None:
+        permissions = [frozenset(item) for item in sets]
+        listed = {
+            tenant: Carried(tuple(roles), permissions[index])
+            for tenant, (roles, index) in tenants.items()
+        }
+    ceiling = Authority(tenant_id, listed)
+    return RefreshState(session_id, generation, key_id, expires_at, session_ends_at, ceiling)

@@ -1,0 +1,199 @@
+"""Signing keys: made, sealed for the database, and put to work (promise P6).
+
+The signature itself is made with `cryptography` directly: on the exchange's path it is the
+one large cost, and a JOSE library doubles it. Keys go in and out as JWKs through joserfc.
+"""
+
+import base64
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from ..domain.model import StoredSigningKey
+from .secrets import DerivedKeys
+
+_ES256_HALF = 32  # bytes of r and of s, RFC 7518, 3.4
+_RSA_BITS = 2048
+_EDDSA_NAMES = ("EdDSA", "Ed25519")  # RFC 8037 and RFC 9864
+
+Sign = Callable[[bytes], bytes]
+Verify = Callable[[bytes, bytes], bool]
+
+
+class UnreadableSigningKey(Exception):
+    """A stored key cannot be decrypted: the master secret is not the one that sealed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key ready for use.
+
+    `header` is the encoded JOSE header of every token it signs; `accepted` are the headers of
+    tokens that it may have signed (Ed25519 has two names, and the setting may have changed).
+    """
+
+    kid: str
+    algorithm: str
+    header: str
+    accepted: tuple[str, ...]
+    public_jwk: dict[str, str]
+    sign: Sign
+    verify: Verify
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _header(alg: str, kid: str) -> str:
+    return _b64(orjson.dumps({"alg": alg, "kid": kid, "typ": "at+jwt"}))
+
+
+def _es256(key: ec.EllipticCurvePrivateKey) -> tuple[Sign, Verify]:
+    algorithm = ec.ECDSA(hashes.SHA256())
+    public = key.public_key()
+
+    def sign(data: bytes) -> bytes:
+        r, s = decode_dss_signature(key.sign(data, algorithm))
+        return r.to_bytes(_ES256_HALF, "big") + s.to_bytes(_ES256_HALF, "big")
+
+    def verify(data: bytes, signature: bytes) -> bool:
+        if len(signature) != 2 * _ES256_HALF:
+            return False
+        r = int.from_bytes(signature[:_ES256_HALF], "big")
+        s = int.from_bytes(signature[_ES256_HALF:], "big")
+        try:
+            public.verify(encode_dss_signature(r, s), data, algorithm)
+        except InvalidSignature:
+            return False
+        return True
+
+    return sign, verify
+
+
+def _rs256(key: rsa.RSAPrivateKey) -> tuple[Sign, Verify]:
+    public = key.public_key()
+
+    def sign(data: bytes) -> bytes:
+        return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+
+    def verify(data: bytes, signature: bytes) -> bool:
+        try:
+            public.verify(signature, data, padding.PKCS1v15(), hashes.SHA256())
+        except InvalidSignature:
+            return False
+        return True
+
+    return sign, verify
+
+
+def _ed25519(key: ed25519.Ed25519PrivateKey) -> tuple[Sign, Verify]:
+    public = key.public_key()
+
+    def verify(data: bytes, signature: bytes) -> bool:
+        try:
+            public.verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+
+    return key.sign, verify
+
+
+def _new_jwk(algorithm: str) -> ECKey | RSAKey | OKPKey:
+    if algorithm == "ES256":
+        return ECKey.generate_key("P-256")
+    if algorithm == "RS256":
+        return RSAKey.generate_key(_RSA_BITS)
+    if algorithm == "Ed25519":
+        return OKPKey.generate_key("Ed25519")
+    raise ValueError(f"not a signing algorithm: {algorithm}")
+
+
+class KeySealer:
+    """Makes signing keys and encrypts their private parts under the master secret."""
+
+    def __init__(self, keys: DerivedKeys) -> None:
+        """`keys` of 64 bytes (AES-256-SIV)."""
+        self._keys = keys
+
+    def new(self, algorithm: str, slot: str, now: datetime) -> StoredSigningKey:
+        """A new key; `kid` is its RFC 7638 thumbprint."""
+        jwk = _new_jwk(algorithm)
+        kid = jwk.thumbprint()
+        private = orjson.dumps(jwk.as_dict(private=True))
+        version = self._keys.version.to_bytes(4, "big")
+        sealed = version + AESSIV(self._keys.current).encrypt(private, [b"signing", kid.encode()])
+        return StoredSigningKey(kid, algorithm, slot, _public(jwk), sealed, now)
+
+    def open(self, stored: StoredSigningKey, eddsa_header: str) -> SigningKey:
+        """The key ready for use.
+
+        `eddsa_header` is the `alg` that Ed25519 signs under: `EdDSA`, or RFC 9864's `Ed25519`.
+        Raises UnreadableSigningKey.
+        """
+        key = self._keys.get(int.from_bytes(stored.sealed_private[:4], "big"))
+        if key is None:
+            raise UnreadableSigningKey(stored.kid)
+        try:
+            data = AESSIV(key).decrypt(stored.sealed_private[4:], [b"signing", stored.kid.encode()])
+        except InvalidTag:
+            raise UnreadableSigningKey(stored.kid) from None
+        private = orjson.loads(data)
+        alg = eddsa_header if stored.algorithm == "Ed25519" else stored.algorithm
+        sign, verify = _functions(stored.algorithm, private)
+        names = _EDDSA_NAMES if stored.algorithm == "Ed25519" else (alg,)
+        accepted = tuple(_header(name, stored.kid) for name in names)
+        public = {**stored.public_jwk, "kid": stored.kid, "use": "sig", "alg": alg}
+        return SigningKey(
+            stored.kid, stored.algorithm, _header(alg, stored.kid), accepted, public, sign, verify
+        )
+
+
+def _functions(algorithm: str, private: dict[str, str | list[str]]) -> tuple[Sign, Verify]:
+    # The JWK types' own private_key is typed loosely; the checks below are for mypy and for
+    # a row whose algorithm was changed by hand.
+    if algorithm == "ES256":
+        ec_key = ECKey.import_key(private).private_key
+        if isinstance(ec_key, ec.EllipticCurvePrivateKey):
+            return _es256(ec_key)
+    elif algorithm == "RS256":
+        rsa_key = RSAKey.import_key(private).private_key
+        if isinstance(rsa_key, rsa.RSAPrivateKey):
+            return _rs256(rsa_key)
+    elif algorithm == "Ed25519":
+        okp_key = OKPKey.import_key(private).private_key
+        if isinstance(okp_key, ed25519.Ed25519PrivateKey):
+            return _ed25519(okp_key)
+    raise UnreadableSigningKey(f"not a private key for {algorithm}")
+
+
+def _public(jwk: ECKey | RSAKey | OKPKey) -> dict[str, str]:
+    return {str(name): str(value) for name, value in jwk.as_dict(private=False).items()}
+
+
+class Keyring:
+    """The keys in force: one signs, all verify."""
+
+    def __init__(self, keys: Iterable[SigningKey], signer: SigningKey) -> None:
+        self.signer = signer
+        # Only headers that we write ourselves are accepted, to the letter. What RFC 8725
+        # warns of (`none`, HMAC with a public key, `jwk`, `jku`, `crit`, a missing or other
+        # `typ`) is a header that is not in this table: it is refused before it is parsed.
+        self.by_header: dict[str, SigningKey] = {}
+        published = []
+        for key in keys:
+            published.append(key.public_jwk)
+            self.by_header.update(dict.fromkeys(key.accepted, key))
+        self.jwks: dict[str, object] = {"keys": published}

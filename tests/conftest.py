@@ -1,0 +1,47 @@
+"""What every test may use. Fixtures of one part of the system live in that part's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.secret_scan import SecretScan
+from tests.servers import PostgresServer, RedisServer, running_postgres, running_redis
+
+pytest_plugins = ["pytester"]
+
+_SCAN = pytest.StashKey[SecretScan]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep and scan the logs of the whole session."""
+    config.stash[_SCAN] = SecretScan()
+    config.pluginmanager.register(config.stash[_SCAN], "keyturn-secret-scan")
+
+
+@pytest.fixture(scope="session")
+def log_dir(pytestconfig: pytest.Config) -> Path:
+    """A directory whose files are scanned for secrets at the end: logs of live servers, dumps."""
+    return pytestconfig.stash[_SCAN].log_dir
+
+
+@pytest.fixture(scope="session")
+def session_log(pytestconfig: pytest.Config) -> Path:
+    """The file that holds everything logged in this session, at DEBUG."""
+    return pytestconfig.stash[_SCAN].session_log
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL; tests make their own databases on it."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A real Redis or Valkey; tests take key prefixes or databases of their own."""
+    with running_redis() as server:
+        yield server

@@ -1,0 +1,229 @@
+"""`ports.KeyLookup`: what an exchange reads."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from time import perf_counter
+
+import asyncpg
+import pytest
+
+from keyturn.server.domain.errors import Refusal
+from keyturn.server.domain.ids import new_id
+from keyturn.server.domain.model import MembershipState, Role
+from keyturn.server.domain.permissions import EDITOR, TENANT_ADMIN, VIEWER
+from keyturn.server.storage import Storage, open_storage
+from keyturn.server.storage.lookup_postgres import _SETTINGS, LOOKUP
+from tests.contracts.storage.world import HASH, NOW, World, names
+
+
+async def test_record_has_key_and_user_to_the_letter(world: World) -> None:
+    key = await world.new_key(expires_at=NOW + timedelta(days=1))
+    record = await world.find(key)
+    assert (record.key_id, record.hash, record.user_id) == (key, HASH, world.user)
+    assert record.expires_at == NOW + timedelta(days=1)
+    assert (record.username, record.user_kind, record.epoch) == ("reader", "service", 0)
+    assert record.roles == ()
+    assert not record.more_tenants
+
+
+@pytest.mark.parametrize("key", ["", "0" * 22, "\0" * 22, "\ud800", "x" * 5000, "' OR 1=1 --", "ä"])
+async def test_none_for_what_is_no_key(world: World, key: str) -> None:
+    assert await world.storage.lookup.find(key) is None
+
+
+async def test_revoked_key_and_disabled_user_are_found_and_say_so(world: World) -> None:
+    async with world.storage.store.transaction() as work:
+        await work.api_keys.revoke(world.key, NOW)
+        await work.users.set_disabled(world.user, NOW)
+        await work.users.raise_epoch(world.user)
+    record = await world.find()
+    assert (record.revoked_at, record.user_disabled_at, record.epoch) == (NOW, NOW, 1)
+
+
+async def test_role_reaches_the_tenants_below(world: World) -> None:
+    organisation = await world.tenant(world.root, "organisation")
+    product = await world.tenant(organisation, "product")
+    await world.tenant(world.root, "other")
+    await world.member(organisation, EDITOR)
+    await world.member(product, VIEWER)
+    record = await world.find()
+    assert names(record) == [(organisation, "editor"), (product, "editor"), (product, "viewer")]
+    assert record.roles[0].tenant_name == "organisation"
+    assert record.roles[0].role == EDITOR
+
+
+async def test_role_held_above_and_here_comes_once(world: World) -> None:
+    below = await world.tenant(world.root, "below")
+    await world.member(world.root)
+    await world.member(below)
+    assert names(await world.find()) == [(world.root, "viewer"), (below, "viewer")]
+
+
+async def test_custom_role_comes_with_its_permissions(world: World) -> None:
+    role = Role(new_id(), "writer", frozenset({"assets:write"}), world.root)
+    async with world.storage.store.transaction() as work:
+        await work.roles.add(role)
+    await world.member(world.root, role)
+    assert (await world.find()).roles[0].role == role
+
+
+@pytest.mark.parametrize("state", [MembershipState.INVITED, MembershipState.DECLINED])
+async def test_membership_that_was_not_accepted_gives_nothing(
+    world: World, state: MembershipState
+) -> None:
+    await world.member(world.root, VIEWER, state)
+    assert (await world.find()).roles == ()
+
+
+async def test_suspended_tenant_takes_all_below_with_it(world: World) -> None:
+    organisation = await world.tenant(world.root, "organisation")
+    product = await world.tenant(organisation, "product")
+    other = await world.tenant(world.root, "other")
+    await world.member(world.root)
+    await world.member(product)
+    await world.suspend(organisation)
+    assert names(await world.find()) == [(world.root, "viewer"), (other, "viewer")]
+    found = await world.storage.lookup.find(world.key, tenants=[product, organisation, other])
+    assert found is not None
+    assert names(found) == [(other, "viewer")]
+
+
+async def test_key_of_one_tenant_gives_exactly_that(world: World) -> None:
+    below = await world.tenant(world.root, "below")
+    await world.tenant(below, "further below")
+    await world.member(world.root)
+    key = await world.new_key(tenant=below)
+    record = await world.find(key)
+    assert names(record) == [(below, "viewer")]
+    assert record.key_tenant_id == below
+    for options in ({"tenants": [world.root]}, {"after": below}):
+        found = await world.storage.lookup.find(key, **options)  # type: ignore[arg-type]
+        assert found is not None
+        assert found.roles == ()
+
+
+async def test_key_of_some_roles_gives_only_those(world: World) -> None:
+    await world.member(world.root, VIEWER)
+    await world.member(world.root, EDITOR)
+    one = await world.new_key(roles=(VIEWER.id, TENANT_ADMIN.id))
+    none = await world.new_key(roles=())
+    assert names(await world.find(one)) == [(world.root, "viewer")]
+    assert names(await world.find(none)) == []
+
+
+async def test_pages_cover_every_tenant_once_in_order(world: World) -> None:
+    tops = [world.root] + [await world.tenant(world.root, f"{n:02}") for n in range(12)]
+    every = sorted([*tops, await world.tenant(tops[3], "deep")])
+    await world.member(world.root)
+    await world.member(tops[3], EDITOR)
+    await world.member(tops[7])
+    seen: list[str] = []
+    after, more = "", True
+    while more:
+        page = await world.storage.lookup.find(world.key, after=after, limit=5)
+        assert page is not None
+        tenants = list(dict.fromkeys(item.tenant_id for item in page.roles))
+        assert len(tenants) <= 5
+        seen += tenants
+        after, more = tenants[-1], page.more_tenants
+    assert seen == every
+    assert all(one < other for one, other in pairwise(seen))
+
+
+async def test_as_many_tenants_as_the_limit_are_not_more(world: World) -> None:
+    await world.member(world.root)
+    await world.tenant(world.root, "second")
+    for limit, more in ((2, False), (1, True)):
+        record = await world.storage.lookup.find(world.key, limit=limit)
+        assert record is not None
+        assert (len(record.roles), record.more_tenants) == (limit, more)
+
+
+async def test_named_tenants_are_not_limited_and_junk_names_none(world: World) -> None:
+    tenants = [await world.tenant(world.root, f"{n}") for n in range(4)]
+    await world.member(world.root)
+    asked = [*tenants[:3], tenants[0].upper(), new_id(), "\0", "junk"]
+    record = await world.storage.lookup.find(world.key, tenants=asked, limit=1)
+    assert record is not None
+    assert [item.tenant_id for item in record.roles] == tenants[:3]
+    assert not record.more_tenants
+    empty = await world.storage.lookup.find(world.key, tenants=[])
+    assert empty is not None
+    assert empty.roles == ()
+
+
+async def test_malformed_cursor_is_refused(world: World) -> None:
+    with pytest.raises(Refusal):
+        await world.storage.lookup.find(world.key, after="junk\0")
+
+
+async def test_lookup_cannot_be_made_to_write(sqlite_url: str) -> None:
+    async with open_storage(sqlite_url) as storage:
+        with pytest.raises(Exception, match="readonly"):
+            storage.lookup._connection.execute("DELETE FROM roles")  # type: ignore[union-attr]
+
+
+async def test_20000_tenants_cost_no_more_than_a_page(postgres_url: str) -> None:
+    async with open_storage(postgres_url) as storage:
+        world = await World.build(storage)
+        await world.member(world.root)
+        await _many_tenants(postgres_url, world.root)
+        record = await world.find()
+        assert record.more_tenants
+        assert len(record.roles) == 20
+        assert await _fastest(storage, world.key) < 0.01
+        connection = await asyncpg.connect(postgres_url, server_settings=_SETTINGS)
+        try:
+            plan = await _plan(connection, world.key)
+        finally:
+            await connection.close()
+        assert _rows_read(plan) < 2000, plan
+
+
+async def _fastest(storage: Storage, key: str) -> float:
+    times = []
+    for _ in range(50):
+        begin = perf_counter()
+        await storage.lookup.find(key)
+        times.append(perf_counter() - begin)
+    return sorted(times)[len(times) // 2]
+
+
+async def _many_tenants(url: str, root: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            f"""
+            CREATE TEMP TABLE fresh AS
+                SELECT gen_random_uuid() AS id FROM generate_series(1, 20000);
+            INSERT INTO tenants (id, parent_id, name, created_at)
+                SELECT id, '{root}', id::text, now() FROM fresh;
+            INSERT INTO tenant_tree SELECT id, id, 0 FROM fresh;
+            INSERT INTO tenant_tree SELECT '{root}', id, 1 FROM fresh;
+            """
+        )
+    finally:
+        await connection.close()
+
+
+async def _plan(connection: asyncpg.Connection[asyncpg.Record], key: str) -> str:
+    await connection.execute(f"PREPARE lookup AS {LOOKUP}")
+    lines = await connection.fetch(
+        "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE lookup"
+        f"('{key}', NULL, '00000000-0000-0000-0000-000000000000', 20)"
+    )
+    return "\n".join(line for (line,) in lines)
+
+
+def _rows_read(plan: str) -> int:
+    """The most rows that any step of the plan touched."""
+    most = 0
+    for line in plan.splitlines():
+        if "rows=" in line and "loops=" in line:
+            rows = int(line.split("rows=")[1].split()[0])
+            most = max(most, rows * int(line.split("loops=")[1].split(")")[0]))
+        if "Removed by Filter:" in line:
+            most = max(most, int(line.split(":")[1]))
+    return most

@@ -1,0 +1,148 @@
+"""A migrated database of its own for each test, on each backend; searched for secrets at its end.
+
+Tests take `database_url` (or `storage`, an open one) and run twice. Those about one backend take
+`sqlite_url` or `postgres_url`. A template is migrated once and copied, which takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from keyturn.server.storage import Storage, migrate, open_storage
+from tests.secret_scan import scan_for_secrets
+from tests.servers import PostgresServer
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    _run(migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database, to be copied."""
+    name = f"keyturn_template_{secrets.token_hex(4)}"
+    with _database(postgres_server.url, name) as url:
+        _run(migrate(url))
+        yield name
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> Iterator[str]:
+    """A migrated and otherwise empty SQLite database."""
+    path = tmp_path / "keyturn.db"
+    shutil.copy(sqlite_template, path)
+    yield f"sqlite:///{path}"
+    _no_secrets(_dump_sqlite(path))
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """A migrated and otherwise empty PostgreSQL database."""
+    name = f"keyturn_{secrets.token_hex(6)}"
+    with _database(postgres_server.url, name, template=postgres_template) as url:
+        yield url
+        _no_secrets(_run(_dump_postgres(url)))
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A PostgreSQL database without a schema."""
+    with _database(postgres_server.url, f"keyturn_{secrets.token_hex(6)}") as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated and otherwise empty database; the test runs on each backend."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database that was never migrated; the test runs on each backend."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/empty.db"
+    url: str = request.getfixturevalue("empty_postgres_url")
+    return url
+
+
+@pytest.fixture
+async def storage(database_url: str) -> AsyncIterator[Storage]:
+    """An open storage; the test runs on each backend."""
+    async with open_storage(database_url) as opened:
+        yield opened
+
+
+@contextmanager
+def _database(server: str, name: str, template: str = "template1") -> Iterator[str]:
+    _run(_execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+    try:
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    finally:
+        # FORCE: a test that left connections open still gives its database back.
+        _run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _dump_postgres(url: str) -> str:
+    connection = await asyncpg.connect(url)
+    try:
+        names = await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+        )
+        rows = [await connection.fetch(f'SELECT * FROM "{name}"') for (name,) in names]
+    finally:
+        await connection.close()
+    return "\n".join(_line(row) for table in rows for row in table)
+
+
+def _dump_sqlite(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        rows = [connection.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in names]
+    return "\n".join(_line(row) for table in rows for row in table)
+
+
+def _line(row: Any) -> str:
+    # Bytes as text: a secret that was stored unsealed would not show in hex.
+    return " | ".join(
+        value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in row
+    )
+
+
+def _no_secrets(dump: str) -> None:
+    findings = scan_for_secrets(dump)
+    if findings:
+        pytest.fail(f"the database holds secrets: {findings}")
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    # In a thread of its own: the test's event loop is none of our business.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
