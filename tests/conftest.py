@@ -10,7 +10,7 @@ import pytest
 from tests.secret_scan import SecretScan
 from tests.servers import PostgresServer, RedisServer, running_postgres, running_redis
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.databases"]
 
 _SCAN = pytest.StashKey[SecretScan]()
 

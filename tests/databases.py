@@ -94,7 +94,8 @@ async def storage(database_url: str) -> AsyncIterator[Storage]:
 
 @contextmanager
 def _database(server: str, name: str, template: str = "template1") -> Iterator[str]:
-    _run(_execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+    # Copying files is far quicker than logging the copy, with fsync off and a small template.
+    _run(_execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
     try:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
     finally:

@@ -116,6 +116,8 @@ def opened(path: Path) -> Iterator[DataDir]:
     Raises Problem when it cannot be made, or another `keyturn dev` uses it.
     """
     data = DataDir(path.absolute())
+    if "?" in str(data.path):  # in an SQLite URL it begins the options, also when escaped
+        raise Problem(f"cannot use {data.path} as data directory: choose one without '?'")
     os.umask(0o077)  # SQLite's files as well
     try:
         data.path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ _SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
 
 # The quick look that spares nearly all texts the full one: each shape below needs one of these.
 _SUSPICIOUS = re.compile(
-    r"kt_|ktr_|eyJ|basic|bearer|PRIVATE|://|key|cookie|authoriz|assertion|credential"
+    r"kt_|ktr_|eyJ|[\"']\s*:|basic|bearer|PRIVATE|://|key|cookie|authoriz|assertion|credential"
     r"|passw|pwd|secret|token|pepper",
     re.IGNORECASE,
 )
@@ -70,6 +70,11 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(basic|bearer)(\s+|%20|\+)[\w.~+/=:-]{4,}", re.IGNORECASE), rf"\1\2{MASK}"),
     # The password of a URL, which itself may hold an unescaped "@".
     (re.compile(r"(://[^\s/:@?#\"']*):[^\s/\"']+@"), rf"\1:{MASK}@"),
+    # The private members of a JWK (RFC 7518, 6.2 to 6.4), also in JSON inside a JSON string.
+    (
+        re.compile(r"(\\?[\"'](?:d|p|q|dp|dq|qi|k)\\?[\"']\s*:\s*)b?\\?[\"'][\w-]{16,}\\?[\"']?"),
+        rf"\1{MASK}",
+    ),
     # name=value, "name": "value", 'name': 'value' in forms, JSON and reprs.
     (
         re.compile(
@@ -85,8 +90,9 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 def redact(text: str, limit: int = MAX_TEXT) -> str:
     """`text` with every secret masked, and not much longer than `limit` characters."""
-    cut = len(text) - limit
-    if cut > 0:
+    # The slack lets a text that was cut before pass unchanged.
+    cut = len(text) - limit if len(text) > limit + 64 else 0
+    if cut:
         text = text[:limit]
         # Half a word might be half a secret that its shape no longer gives away.
         space = re.search(r"\s\S{0,300}\Z", text)
@@ -94,7 +100,7 @@ def redact(text: str, limit: int = MAX_TEXT) -> str:
     if _SUSPICIOUS.search(text):
         for shape, mask in _SHAPES:
             text = shape.sub(mask, text)
-    return f"{text}… ({cut} characters more)" if cut > 0 else text
+    return f"{text}… ({cut} characters more)" if cut else text
 
 
 def _clean(name: str, value: object, depth: int = 0) -> object:
@@ -207,6 +213,9 @@ def configure(
         processors=[
             structlog.stdlib.filter_by_level,
             *shared,
+            # Here as well: other handlers of the root logger see the event as it is now.
+            structlog.processors.format_exc_info,
+            redact_event,
             ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -84,7 +84,7 @@ class Settings(BaseSettings):
 
     # Order matters: a derived default sees only the fields above it.
     host: str = _setting("text", "127.0.0.1", "Address to listen on.", min_length=1)
-    port: int = _setting("integer", 8080, "TCP port to listen on.", ge=0, le=65_535)
+    port: int = _setting("integer", 8080, "TCP port to listen on.", ge=1, le=65_535)
     workers: int = _setting(
         "integer", 1, "Worker processes. More than one needs PostgreSQL.", ge=1, le=256
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import timedelta
 from itertools import pairwise
 from time import perf_counter
@@ -13,7 +14,7 @@ from keyturn.server.domain.errors import Refusal
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import MembershipState, Role
 from keyturn.server.domain.permissions import EDITOR, TENANT_ADMIN, VIEWER
-from keyturn.server.storage import Storage, open_storage
+from keyturn.server.storage import SqliteLookup, Storage, open_storage
 from keyturn.server.storage.lookup_postgres import _SETTINGS, LOOKUP
 from tests.contracts.storage.world import HASH, NOW, World, names
 
@@ -99,7 +100,7 @@ async def test_key_of_one_tenant_gives_exactly_that(world: World) -> None:
     assert names(record) == [(below, "viewer")]
     assert record.key_tenant_id == below
     for options in ({"tenants": [world.root]}, {"after": below}):
-        found = await world.storage.lookup.find(key, **options)  # type: ignore[arg-type]
+        found = await world.storage.lookup.find(key, **options)
         assert found is not None
         assert found.roles == ()
 
@@ -161,8 +162,9 @@ async def test_malformed_cursor_is_refused(world: World) -> None:
 
 async def test_lookup_cannot_be_made_to_write(sqlite_url: str) -> None:
     async with open_storage(sqlite_url) as storage:
-        with pytest.raises(Exception, match="readonly"):
-            storage.lookup._connection.execute("DELETE FROM roles")  # type: ignore[union-attr]
+        assert isinstance(storage.lookup, SqliteLookup)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            storage.lookup._connection.execute("DELETE FROM roles")
 
 
 async def test_20000_tenants_cost_no_more_than_a_page(postgres_url: str) -> None:

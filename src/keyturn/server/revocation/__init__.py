@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 
 from ..services.ports import Clock, Store
 from .follower import Follower
+from .gathering import end
 from .lists import KeptList, State, Truth
 from .memory import LocalCopy
 from .shared import SharedCopy
@@ -83,10 +84,10 @@ async def open_revocation_list(
             )
             stack.push_async_callback(shared.close)
             follower.on_news = shared.write
-        stack.push_async_callback(_stop, asyncio.create_task(follower.follow(), name="tail"))
+        stack.push_async_callback(end, asyncio.create_task(follower.follow(), name="tail"))
         firsts = [follower.tried]
         if shared is not None:
-            stack.push_async_callback(_stop, asyncio.create_task(shared.keep(), name="redis"))
+            stack.push_async_callback(end, asyncio.create_task(shared.keep(), name="redis"))
             firsts.append(shared.tried)
         await _opened(firsts)
         yield KeptList(local, follower, truth, shared)
@@ -99,8 +100,3 @@ async def _opened(firsts: list[asyncio.Event]) -> None:
                 await first.wait()
     except TimeoutError:
         pass
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -61,10 +61,7 @@ class Gathering(Generic[Item, Answer]):
 
     async def close(self) -> None:
         """Stops asking. Whoever still waits gets `Unavailable`."""
-        workers = tuple(self._workers)
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await end(*self._workers)
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(Unavailable(f"{self._name}: closing"))
@@ -110,6 +107,19 @@ class Gathering(Generic[Item, Answer]):
                 futures.append(future)
         del self._waiting[:count]
         return tuple(taken), futures
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancels tasks until they have ended.
+
+    Once is not enough: `asyncio.wait_for` of Python 3.11, which redis-py calls, swallows a
+    cancellation that comes in the moment when what it waits for is done.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.1)
 
 
 def _fail(futures: Sequence[asyncio.Future[Answer]], error: Exception) -> None:

@@ -54,7 +54,7 @@ class Tenants(Protocol):
     """Tenants and their tree."""
 
     async def add(self, tenant: Tenant) -> None:
-        """Raises Refusal `conflict` when a sibling has the name."""
+        """Raises Refusal `conflict` when a sibling has the name, or there is a root already."""
         ...
 
     async def get(self, tenant_id: str) -> Tenant | None: ...
@@ -65,7 +65,9 @@ class Tenants(Protocol):
         """The tenant itself and all below it."""
         ...
 
-    async def set_suspended(self, tenant_id: str, at: datetime | None) -> bool: ...
+    async def set_suspended(self, tenant_id: str, at: datetime | None) -> bool:
+        """False when there is no such tenant. None resumes it."""
+        ...
 
 
 class Users(Protocol):
@@ -83,9 +85,13 @@ class Users(Protocol):
         """The new epoch; None when there is no such user. Serialises concurrent raises."""
         ...
 
-    async def set_disabled(self, user_id: str, at: datetime | None) -> bool: ...
+    async def set_disabled(self, user_id: str, at: datetime | None) -> bool:
+        """False when there is no such user. None enables it again."""
+        ...
 
-    async def add_membership(self, membership: Membership) -> None: ...
+    async def add_membership(self, membership: Membership) -> None:
+        """Raises Refusal `conflict` when the user has that role there, in any state."""
+        ...
 
 
 class Roles(Protocol):

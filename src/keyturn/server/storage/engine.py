@@ -1,5 +1,6 @@
 """Connections: how each database is opened, and every limit on waiting for it (promise P5)."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from .urls import PostgresServer, SqliteFile
+
+# At DEBUG it prints every statement with its parameters: hashes and sealed keys (promise P8).
+logging.getLogger("aiosqlite").setLevel(logging.INFO)
 
 #: Seconds to open a connection to PostgreSQL.
 CONNECT_SECONDS = 3.0

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -79,7 +80,8 @@ async def require_schema(engine: AsyncEngine, target: SqliteFile | PostgresServe
     A newer one is fine: during an upgrade old processes go on, and may be restarted.
     """
     revision = await _revision(engine, target)
-    if revision is None or (_is_known(revision) and revision != _scripts().get_current_head()):
+    known, head = _history()
+    if revision is None or (revision in known and revision != head):
         state = "has no schema" if revision is None else "has the schema of an older version"
         raise StorageNotReady(f"The database {state}. Run `keyturn migrate` first.")
 
@@ -104,18 +106,18 @@ def _config() -> Config:
     return config
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
-def _is_known(revision: str) -> bool:
-    return any(script.revision == revision for script in _scripts().walk_revisions())
+@cache
+def _history() -> tuple[frozenset[str], str | None]:
+    """The revisions that this version knows, and the last of them."""
+    scripts = ScriptDirectory.from_config(_config())
+    known = frozenset(script.revision for script in scripts.walk_revisions())
+    return known, scripts.get_current_head()
 
 
 def _upgrade(connection: Connection) -> bool:
     """False when the schema is a newer version's, whose roles are newer, too."""
     current = _current(connection)
-    if current is not None and not _is_known(current):
+    if current is not None and current not in _history()[0]:
         return False
     config = _config()
     config.attributes["connection"] = connection

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, text, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..domain.errors import Unavailable
 from .audit import AuditRepository
@@ -96,13 +96,16 @@ class DatabaseStore:
         try:
             async with asyncio.timeout(TRANSACTION_SECONDS) as limit:
                 with translated():
-                    connection = await self._engine.connect()
+                    unit = Unit(await self._engine.connect())
                 try:
-                    async with _committed(connection) as transaction:
-                        yield transaction
+                    await unit.begin()
+                    yield DatabaseTransaction(unit)
+                    await unit.commit()
+                except BaseException as error:
+                    await unit.undo(error)
+                    raise
                 finally:
-                    with suppress(Exception):
-                        await connection.close()
+                    await unit.close()
         except TimeoutError as error:
             if limit.expired():
                 raise Unavailable("a transaction took too long") from error
@@ -138,20 +141,3 @@ class DatabaseStore:
                 await transaction._unit.run(
                     delete(table).where(tuple_(*table.primary_key).in_(old))
                 )
-
-
-@asynccontextmanager
-async def _committed(connection: AsyncConnection) -> AsyncIterator[DatabaseTransaction]:
-    unit = Unit(connection)
-    try:
-        with unit.guarded():
-            await connection.begin()
-        yield DatabaseTransaction(unit)
-        with unit.guarded():
-            await connection.commit()
-    except BaseException as error:
-        # A rollback needs a connection that works; a new one costs less than finding out.
-        broken = unit.faulted or not isinstance(error, Exception)
-        with suppress(Exception):
-            await (connection.invalidate() if broken else connection.rollback())
-        raise

@@ -1,8 +1,9 @@
 """The connection that a transaction's repositories share: every statement goes through it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+import asyncio
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
@@ -10,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..domain.errors import Unavailable
 from .faults import translated
+
+T = TypeVar("T")
 
 #: One row's values, by column (or bound parameter).
 Values = Mapping[str, Any]
@@ -20,6 +23,7 @@ class Unit:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self._on_sqlite = connection.dialect.name == "sqlite"
         self.faulted = False
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
@@ -28,9 +32,7 @@ class Unit:
         Repositories use it rather than catch a broken constraint, which on PostgreSQL would
         take the whole transaction with it.
         """
-        if self._connection.dialect.name == "postgresql":
-            return postgresql.insert(table)
-        return sqlite.insert(table)
+        return sqlite.insert(table) if self._on_sqlite else postgresql.insert(table)
 
     async def run(
         self, statement: Executable, values: Values | Sequence[Values] | None = None
@@ -41,7 +43,53 @@ class Unit:
         not used again: whatever broke may have broken it, too.
         """
         with self.guarded():
-            return await self._connection.execute(statement, values)
+            return await self._settled(self._connection.execute(statement, values))
+
+    async def begin(self) -> None:
+        """Begins the transaction. Raises Unavailable."""
+        with self.guarded():
+            await self._settled(_begin(self._connection))
+
+    async def commit(self) -> None:
+        """Commits. Raises Unavailable: it may have happened or not."""
+        with self.guarded():
+            await self._settled(self._connection.commit())
+
+    async def undo(self, error: BaseException) -> None:
+        """Leaves the transaction because of `error`. Never raises a fault."""
+        # A rollback needs a connection that works; on PostgreSQL, a new one costs less than
+        # finding out. SQLite has no connection to lose.
+        broken = self.faulted or not isinstance(error, Exception)
+        with suppress(Exception):
+            if broken and not self._on_sqlite:
+                await self._connection.invalidate()
+            else:
+                await self._settled(self._connection.rollback())
+
+    async def close(self) -> None:
+        """Gives the connection back. Never raises a fault."""
+        with suppress(Exception):
+            await self._settled(self._connection.close())
+
+    async def _settled(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns; on SQLite a cancellation waits until it is through.
+
+        A statement runs on in the driver's thread when its caller is cancelled, and an SQLite
+        connection closed over a statement that was not read to its end keeps its locks: nobody
+        could write. Statements are short, and a wait for a lock is bounded.
+        """
+        if not self._on_sqlite:
+            return await work
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                await asyncio.wait([task])
+            raise
+        finally:
+            if task.done() and not task.cancelled():
+                task.exception()  # seen, though a cancellation may hide it
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -52,3 +100,8 @@ class Unit:
         except Unavailable:
             self.faulted = True
             raise
+
+
+async def _begin(connection: AsyncConnection) -> None:
+    # AsyncConnection.begin() is awaitable, but no coroutine.
+    await connection.begin()

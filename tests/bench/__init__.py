@@ -1,0 +1,1 @@
+"""Load on a running service: tokens per second beside a bare Starlette route. See README.md."""

@@ -1,0 +1,131 @@
+"""Runs the command line in an empty directory, in this process or as one of its own."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+import structlog
+
+from keyturn.cli.root import run as command_line
+from keyturn.server import logs
+
+SOURCES = Path(__file__).parents[2] / "src"
+
+#: Until a started service must have said that it is ready, and must have stopped, in seconds.
+PATIENCE = 60
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one command did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@dataclass
+class Running:
+    """A `keyturn dev --json` that has said it is ready."""
+
+    process: "subprocess.Popen[str]"
+    line: dict[str, Any]
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Its exit code, and what else it wrote to stdout."""
+        self.process.send_signal(number)
+        rest, _ = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, rest
+
+
+def plain_environment() -> dict[str, str]:
+    """This process's, without any settings, and with the sources."""
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith("KEYTURN_")}
+    # Without compiled modules to find, each process would compile all it imports anew.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    cache = SOURCES.parent / ".pytest_cache" / "pycache"  # not in /tmp, where others may write
+    ours = {"PYTHONPATH": str(SOURCES), "PYTHONPYCACHEPREFIX": str(cache), "COLUMNS": "40"}
+    return {**kept, **ours}
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    return plain_environment()
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Runs one command to its end, here (a process takes seconds only to import everything).
+
+    Keyword arguments are settings. What a command changes in its process is put back.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in (*logs.PINNED, "uvicorn.error")}
+    on_sigterm, umask = signal.getsignal(signal.SIGTERM), os.umask(0o022)
+    os.umask(umask)
+
+    def command(*arguments: str, **settings: str) -> Done:
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(os, "environ", plain_environment())
+            for name, value in settings.items():
+                os.environ[f"KEYTURN_{name.upper()}"] = value
+            capfd.readouterr()
+            code = command_line(list(arguments))
+        out, err = capfd.readouterr()
+        return Done(code, out, err)
+
+    yield command
+    os.umask(umask)
+    signal.signal(signal.SIGTERM, on_sigterm)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, was in levels.items():
+        logging.getLogger(name).setLevel(was)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+@contextmanager
+def running_dev(directory: Path, log_dir: Path, *arguments: str) -> Iterator[Running]:
+    """`keyturn dev --port 0 --json` in `directory`, until the block ends or stops it."""
+    with _log(log_dir, f"dev-{directory.name}") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "keyturn.cli", "dev", "--port", "0", "--json", *arguments],
+            cwd=directory,
+            env=plain_environment(),
+            stdout=subprocess.PIPE,  # holds keys: never into a log
+            stderr=log,
+            text=True,
+        )
+    assert process.stdout is not None
+    try:
+        said = process.stdout.readline()
+        assert said, f"dev stopped: see {log.name}"
+        yield Running(process, json.loads(said))
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=PATIENCE)
+
+
+@contextmanager
+def _log(directory: Path, name: str) -> Iterator[TextIO]:
+    safe = "".join(letter if letter.isalnum() else "-" for letter in name)
+    with (directory / f"{safe}.log").open("a", encoding="utf-8") as log:
+        yield log

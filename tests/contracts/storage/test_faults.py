@@ -1,0 +1,201 @@
+"""A database that cannot answer is `Unavailable`, soon, and forgotten when it is back (P5)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from time import monotonic
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from keyturn.server.domain.errors import Unavailable
+from keyturn.server.storage import PostgresLookup, Storage, engine, open_storage, store
+from keyturn.server.storage.tables import users
+from keyturn.server.storage.unit import Unit
+from tests.contracts.storage.world import NOW, World
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+async def test_closed_port_is_unavailable_at_once(closed_port: int) -> None:
+    begin = monotonic()
+    with pytest.raises(Unavailable):
+        async with open_storage(f"postgresql://nobody@127.0.0.1:{closed_port}/none"):
+            pass
+    assert monotonic() - begin < 2
+
+
+async def test_silent_server_is_unavailable_in_time(
+    silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.3)
+    begin = monotonic()
+    with pytest.raises(Unavailable):
+        async with open_storage(
+            f"postgresql://nobody@127.0.0.1:{silent_port}/none?sslmode=disable"
+        ):
+            pass
+    assert monotonic() - begin < 2
+
+
+async def test_wrong_database_is_unavailable(postgres_url: str) -> None:
+    url = urlsplit(postgres_url)._replace(path="/there-is-none").geturl()
+    with pytest.raises(Unavailable):
+        async with open_storage(url):
+            pass
+
+
+async def test_terminated_connections_are_replaced(postgres_url: str) -> None:
+    async with open_storage(postgres_url, pool_size=3) as storage:
+        world = await World.build(storage)
+        for _ in range(2):
+            await asyncio.gather(*(world.find() for _ in range(3)))
+            await _terminate(postgres_url)
+            await world.find()
+            async with storage.store.transaction() as work:
+                assert await work.users.get(world.user) is not None
+            await storage.store.ping()
+
+
+async def test_connection_cut_inside_a_transaction_is_unavailable(postgres_url: str) -> None:
+    async with open_storage(postgres_url, pool_size=1) as storage:
+
+        async def cut() -> None:
+            async with storage.store.transaction() as work:
+                await work.now()
+                await _terminate(postgres_url)
+                await work.now()
+
+        with pytest.raises(Unavailable):
+            await cut()
+        await storage.store.ping()
+
+
+async def test_read_only_server_is_unavailable_until_it_takes_writes(postgres_url: str) -> None:
+    name = urlsplit(postgres_url).path[1:]
+    async with open_storage(postgres_url) as storage:
+        world = await World.build(storage)
+        await _admin(
+            postgres_url, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'
+        )
+        await _terminate(postgres_url)
+        for call in (world.find, storage.store.ping):
+            with pytest.raises(Unavailable):
+                await call()
+        with pytest.raises(Unavailable):
+            async with storage.store.transaction() as work:
+                await work.users.set_disabled(world.user, NOW)
+        await _admin(postgres_url, f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        await world.find()
+        async with storage.store.transaction() as work:
+            assert await work.users.set_disabled(world.user, NOW)
+
+
+async def test_no_free_connection_is_unavailable_after_the_wait(database_url: str) -> None:
+    async with open_storage(database_url, pool_size=1, wait=0.2) as storage:
+        async with storage.store.transaction():
+            begin = monotonic()
+            with pytest.raises(Unavailable):
+                async with storage.store.transaction():
+                    pass
+            assert monotonic() - begin < 1.5
+        await storage.store.ping()
+
+
+async def test_no_free_connection_for_the_lookup_is_unavailable(postgres_url: str) -> None:
+    async with open_storage(postgres_url, pool_size=1, wait=0.1) as storage:
+        assert isinstance(storage.lookup, PostgresLookup)
+        async with storage.lookup._free:
+            with pytest.raises(Unavailable):
+                await storage.lookup.find("x")
+        assert await storage.lookup.find("x") is None
+
+
+async def test_file_locked_by_another_process_is_unavailable(sqlite_url: str) -> None:
+    path = sqlite_url.removeprefix("sqlite:///")
+    async with open_storage(sqlite_url, wait=0.2) as storage:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Unavailable):
+                await storage.store.ping()
+            assert await storage.lookup.find("x") is None, "reads never wait"
+        await storage.store.ping()
+
+
+async def test_transaction_that_takes_too_long_is_unavailable_and_undone(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await World.build(storage)
+    monkeypatch.setattr(store, "TRANSACTION_SECONDS", 0.3)
+
+    async def dawdle() -> None:
+        async with storage.store.transaction() as work:
+            await work.users.raise_epoch(world.user)
+            await asyncio.sleep(5)
+
+    with pytest.raises(Unavailable):
+        await dawdle()
+    monkeypatch.undo()
+    assert (await world.find()).epoch == 0
+
+
+async def test_cancelled_calls_leave_the_pools_whole(database_url: str) -> None:
+    async with open_storage(database_url, pool_size=2) as storage:
+        world = await World.build(storage)
+
+        async def work() -> None:
+            await world.find()
+            async with storage.store.transaction() as transaction:
+                await transaction.users.raise_epoch(world.user)
+
+        for delay in range(8):
+            tasks = [asyncio.create_task(work()) for _ in range(4)]
+            await asyncio.sleep(delay / 500)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(work() for _ in range(4)))
+
+
+async def test_mistakes_stay_mistakes_and_show_no_parameters(storage: Storage) -> None:
+    world = await World.build(storage)
+    async with storage.store._engine.connect() as connection:
+        with pytest.raises(DBAPIError) as raised:
+            await Unit(connection).run(users.insert(), {"id": world.user, "username": "hush"})
+        assert "hush" not in str(raised.value)
+
+
+async def _terminate(url: str) -> None:
+    await _admin(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'keyturn' AND datname = current_database()",
+    )
+
+
+async def _admin(url: str, statement: str) -> None:
+    # A setting of the connection comes before one of the database.
+    writable = {"default_transaction_read_only": "off"}
+    connection = await asyncpg.connect(url, server_settings=writable)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

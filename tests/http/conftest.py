@@ -1,0 +1,207 @@
+"""A whole service in this process, on each backend, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from keyturn.server import app as wiring
+from keyturn.server.domain.ids import new_id
+from keyturn.server.domain.model import (
+    ApiKey,
+    Membership,
+    MembershipState,
+    Role,
+    Tenant,
+    User,
+    UserKind,
+)
+from keyturn.server.services.bootstrap import Demo, make_demo
+from keyturn.server.services.ports import NewKey
+from keyturn.server.settings import Settings
+from tests.http.contract import check
+
+
+class Clock:
+    """The service's time, which a test may move."""
+
+    def __init__(self) -> None:
+        self.shift = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.shift
+
+
+@dataclass
+class Running:
+    """A service, its demo data, and a client that talks to it."""
+
+    settings: Settings
+    service: wiring.Service
+    demo: Demo
+    client: httpx.AsyncClient
+    clock: Clock
+
+    @property
+    def username(self) -> str:
+        return self.demo.user.username
+
+    @property
+    def api_key(self) -> str:
+        return self.demo.key.text
+
+    @property
+    def acme(self) -> str:
+        return self.demo.tenants[0].id
+
+    @property
+    def globex(self) -> str:
+        return self.demo.tenants[1].id
+
+    @property
+    def admin(self) -> tuple[str, str]:
+        """Username and API key of the platform's administrator."""
+        return self.demo.platform.user.username, self.demo.platform.key.text
+
+    async def token(
+        self, *, headers: dict[str, str] | None = None, **params: Any
+    ) -> httpx.Response:
+        """Posts a form to the token endpoint."""
+        return await self.client.post("/iam/auth/token", data=params, headers=headers)
+
+    async def exchange(
+        self, *, tenant: str | None = None, key: NewKey | None = None, user: str = "", **params: Any
+    ) -> dict[str, Any]:
+        """Exchanges the demo's key, or another, and gives the tokens."""
+        answer = await self.token(
+            headers={"x-tenant-id": tenant} if tenant else None,
+            grant_type="password",
+            username=user or self.username,
+            password=key.text if key else self.api_key,
+            **params,
+        )
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def refresh(self, token: str, **params: Any) -> httpx.Response:
+        return await self.token(grant_type="refresh_token", refresh_token=token, **params)
+
+    async def get(
+        self, path: str, token: str | None = None, tenant: str | None = None
+    ) -> httpx.Response:
+        headers = {}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        if tenant is not None:
+            headers["x-tenant-id"] = tenant
+        return await self.client.get(path, headers=headers)
+
+    async def introspect(
+        self, token: str, auth: tuple[str, str] | None = None, tenant: str | None = None
+    ) -> httpx.Response:
+        return await self.client.post(
+            "/iam/auth/introspect",
+            data={"token": token},
+            auth=auth or self.admin,
+            headers={"x-tenant-id": tenant} if tenant else None,
+        )
+
+    # --- what administrators will do by REST -----------------------------------------------
+
+    async def add_key(self, **changes: Any) -> NewKey:
+        """A further key of the demo's service user, or of `user_id`."""
+        new = self.service.parts.key_format.new()
+        key = ApiKey(new.key_id, self.demo.user.id, new.key_id, self.clock())
+        async with self.service.parts.store.transaction() as tx:
+            await tx.api_keys.add(replace(key, **changes), new.hash)
+        return new
+
+    async def add_user(self, kind: UserKind = UserKind.SERVICE) -> User:
+        name = f"user-{new_id()}"
+        user = User(new_id(), kind, name, name, self.acme, 1, self.clock())
+        async with self.service.parts.store.transaction() as tx:
+            await tx.users.add(user)
+        return user
+
+    async def add_tenant(self, name: str, parent_id: str | None = None) -> Tenant:
+        parent = parent_id or self.demo.platform.tenant.id
+        tenant = Tenant(new_id(), parent, name, self.clock())
+        async with self.service.parts.store.transaction() as tx:
+            await tx.tenants.add(tenant)
+        return tenant
+
+    async def add_role(self, tenant_id: str, name: str, *permissions: str) -> Role:
+        role = Role(new_id(), name, frozenset(permissions), tenant_id)
+        async with self.service.parts.store.transaction() as tx:
+            await tx.roles.add(role)
+        return role
+
+    async def give(
+        self,
+        user_id: str,
+        tenant_id: str,
+        role_id: str,
+        state: MembershipState = MembershipState.ACCEPTED,
+    ) -> None:
+        async with self.service.parts.store.transaction() as tx:
+            await tx.users.add_membership(
+                Membership(user_id, tenant_id, role_id, state, self.clock())
+            )
+
+
+Start = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+@pytest.fixture
+async def start(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Any]]:
+    """Starts a service with changed settings; stopped at the test's end."""
+    clock = Clock()
+    monkeypatch.setattr(wiring, "utc_now", clock)
+    async with AsyncExitStack() as stack:
+
+        async def started(**changes: Any) -> Running:
+            return await stack.enter_async_context(running(database_url, clock, **changes))
+
+        yield started
+
+
+@pytest.fixture
+async def service(start: Callable[..., Any]) -> Running:
+    """A service with its defaults and the demo's data."""
+    running: Running = await start()
+    return running
+
+
+@asynccontextmanager
+async def running(url: str, clock: Clock, **changes: Any) -> AsyncIterator[Running]:
+    """A service on a migrated, empty database, with the demo's data."""
+    settings = Settings(
+        **{
+            "database_url": url,
+            "master_secret": secrets.token_urlsafe(40),
+            "database_pool_size": 4,
+            **changes,
+        }
+    )
+    async with wiring.open_parts(settings) as parts:
+        demo = await make_demo(parts.store, parts.key_format)
+    app = wiring.create_app(settings)
+    # Exceptions become a 500, as under a real server, instead of ending the test's request.
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=transport, base_url="http://testserver", event_hooks={"response": [check]}
+        ) as client,
+    ):
+        yield Running(settings, app.state.service, demo, client, clock)

@@ -1,0 +1,82 @@
+"""Holds answers against openapi.yaml: every response of every test here is looked up in it."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def document() -> dict[str, Any]:
+    """openapi.yaml."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "openapi.yaml").read_text())
+    return loaded
+
+
+def operations() -> set[tuple[str, str]]:
+    """(method, path) of all operations."""
+    verbs = {"get", "post", "put", "patch", "delete"}
+    return {
+        (verb.upper(), path)
+        for path, item in document()["paths"].items()
+        for verb in item
+        if verb in verbs
+    }
+
+
+@cache
+def _registry() -> Registry[Any]:
+    resource = Resource.from_contents(document(), default_specification=DRAFT202012)
+    registry: Registry[Any] = Registry()
+    return registry.with_resource("openapi", resource)
+
+
+def _resolve(node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        target: Any = document()
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        node = target
+    return node
+
+
+async def check(response: httpx.Response) -> None:
+    """An httpx response hook: fails when the answer is not as the contract says."""
+    method, path = response.request.method, response.request.url.path
+    item = document()["paths"].get(path)
+    if item is None or method.lower() not in item:
+        return
+    await response.aread()
+    described = item[method.lower()]["responses"]
+    status = str(response.status_code)
+    assert status in described, f"{method} {path} answered {status}, which openapi.yaml lacks"
+    answer = _resolve(described[status])
+    for name in answer.get("headers", {}):
+        assert name in response.headers, f"{method} {path} {status} has no {name}"
+    content = answer.get("content")
+    if content is None:
+        assert not response.content
+        return
+    media = response.headers["content-type"].partition(";")[0]
+    assert media in content, f"{method} {path} {status} answered {media}"
+    schema = _absolute(content[media]["schema"])
+    Draft202012Validator(schema, registry=_registry()).validate(response.json())
+
+
+def _absolute(schema: Any) -> Any:
+    """`schema` with its references pointing into the registered document."""
+    if isinstance(schema, dict):
+        return {
+            key: f"openapi{value}" if key == "$ref" else _absolute(value)
+            for key, value in schema.items()
+        }
+    if isinstance(schema, list):
+        return [_absolute(item) for item in schema]
+    return schema

@@ -1,0 +1,111 @@
+"""Keys, metadata, health, and the contract itself."""
+
+from typing import Any
+
+import httpx
+import pytest
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
+
+from tests.http.conftest import Running
+from tests.http.contract import operations
+
+
+class TestContract:
+    async def test_routes_and_openapi_are_the_same(self, service: Running) -> None:
+        from keyturn.server.http.routes import routes
+
+        served = {
+            (method, route.path)
+            for route in routes(service.service.surface)
+            for method in (route.methods or set()) - {"HEAD"}
+        }
+        assert served == operations()
+
+
+class TestMetadata:
+    @pytest.mark.parametrize("name", ["oauth-authorization-server", "openid-configuration"])
+    async def test_200(self, service: Running, name: str) -> None:
+        body = (await service.get(f"/.well-known/{name}")).json()
+        assert body["issuer"] == service.settings.issuer
+        assert "ES256" in body["id_token_signing_alg_values_supported"]
+
+    async def test_everything_listed_works(self, service: Running) -> None:
+        body = (await service.get("/.well-known/oauth-authorization-server")).json()
+        listed = {name: url for name, url in body.items() if name.endswith(("_endpoint", "_uri"))}
+        for url in listed.values():
+            path = url.removeprefix(service.settings.public_url)
+            answer = await service.client.get(path)
+            assert answer.status_code in (200, 401, 405), url
+
+    async def test_authlib_finds_it_valid(self, start: Any) -> None:
+        service: Running = await start(public_url="https://iam.example")
+        body = (await service.get("/.well-known/oauth-authorization-server")).json()
+        # Authlib wants an authorization endpoint where any grant but its known ones is listed.
+        AuthorizationServerMetadata(body).validate_issuer()
+        AuthorizationServerMetadata(body).validate_token_endpoint()
+        AuthorizationServerMetadata(body).validate_jwks_uri()
+        AuthorizationServerMetadata(body).validate_grant_types_supported()
+        AuthorizationServerMetadata(body).validate_token_endpoint_auth_methods_supported()
+        AuthorizationServerMetadata(body).validate_revocation_endpoint()
+        AuthorizationServerMetadata(body).validate_introspection_endpoint()
+
+    async def test_an_issuer_with_a_path_is_served_in_both_forms(self, start: Any) -> None:
+        service: Running = await start(issuer="https://iam.example/eu")
+        for path in (
+            "/.well-known/oauth-authorization-server/eu",
+            "/eu/.well-known/openid-configuration",
+        ):
+            assert (await service.get(path)).json()["issuer"] == "https://iam.example/eu"
+
+    async def test_the_host_header_changes_nothing(self, service: Running) -> None:
+        answer = await service.client.get(
+            "/.well-known/openid-configuration",
+            headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"},
+        )
+        assert "evil" not in answer.text
+
+
+class TestJwks:
+    async def test_200_cacheable(self, service: Running) -> None:
+        answer = await service.get("/.well-known/jwks.json")
+        assert answer.headers["cache-control"] == "public, max-age=300"
+        again = await service.client.get(
+            "/.well-known/jwks.json", headers={"If-None-Match": answer.headers["etag"]}
+        )
+        assert again.status_code == 304
+
+    async def test_no_private_part(self, service: Running) -> None:
+        for key in (await service.get("/.well-known/jwks.json")).json()["keys"]:
+            assert not key.keys() & {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+
+class TestHealth:
+    async def test_200(self, service: Running) -> None:
+        assert (await service.get("/health/live")).json() == {"status": "ok"}
+        assert (await service.get("/health/ready")).json()["status"] == "ok"
+
+    async def test_the_request_id_of_the_caller_is_kept_if_it_is_one(
+        self, service: Running
+    ) -> None:
+        given = await service.client.get("/health/live", headers={"X-Request-ID": "abc-1"})
+        assert given.headers["x-request-id"] == "abc-1"
+        for bad in ("a b", "x" * 65, "<script>"):
+            answer = await service.client.get("/health/live", headers={"X-Request-ID": bad})
+            assert answer.headers["x-request-id"] != bad
+
+
+class TestOverload:
+    async def test_503_when_too_much_is_in_flight(self, start: Any) -> None:
+        import asyncio
+
+        service: Running = await start(max_in_flight=1)
+        answers: list[httpx.Response] = await asyncio.gather(
+            *(service.client.get("/.well-known/jwks.json") for _ in range(3)),
+            *(service.token(grant_type="refresh_token", refresh_token="x") for _ in range(3)),
+        )
+        refused = [answer for answer in answers if answer.status_code == 503]
+        for answer in refused:
+            assert answer.headers["retry-after"] == "1"
+        # In one event loop requests that never wait run one after the other.
+        assert {a.status_code for a in answers} <= {200, 400, 503}
+        assert (await service.get("/health/live")).status_code == 200
