@@ -34,6 +34,12 @@ def settings(tmp_path: Path) -> dict[str, str]:
     }
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
 class TestVersion:
     def test_0(self, run: Run) -> None:
         assert run("version").stdout == f"keyturn {keyturn.__version__}\n"
@@ -154,6 +160,18 @@ class TestServe:
         assert done.returncode == 1
         assert port in one_line(done.stderr)
 
+    def test_1_without_a_schema(self, run: Run, settings: dict[str, str]) -> None:
+        done = run("serve", "--port", str(free_port()), **settings)
+        assert done.returncode == 1
+        assert "keyturn migrate" in one_line(done.stderr)
+
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_3_without_a_server(self, run: Run, settings: dict[str, str], workers: str) -> None:
+        settings["database_url"] = "postgresql://ada@127.0.0.1:1/keyturn"
+        done = run("serve", "--port", str(free_port()), "--workers", workers, **settings)
+        assert done.returncode == 3
+        one_line(done.stderr)
+
     def test_0_on_sigterm(
         self,
         run: Run,
@@ -163,8 +181,7 @@ class TestServe:
         log_dir: Path,
     ) -> None:
         assert run("migrate", **settings).returncode == 0
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         config = tmp_path / "keyturn.toml"
         config.write_text(
             f'database_url = "{settings["database_url"]}"\nport = {port}\nhost = "127.0.0.1"\n'

@@ -64,8 +64,8 @@ def _run(host: str, listener: socket.socket, data: DataDir, *, as_json: bool) ->
     logs.configure(
         level=settings.log_level,
         form=settings.log_format,
-        # What is told below says it better; and the migrations are no news.
-        pins={"uvicorn.error": logging.WARNING, "alembic": logging.WARNING},
+        # What is told below says it better.
+        pins={"uvicorn.error": logging.WARNING},
     )
     credentials, new = asyncio.run(_prepare(settings, data))
     tell = _tell_json if as_json else _tell_people

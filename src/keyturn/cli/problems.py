@@ -38,7 +38,7 @@ def reported() -> Iterator[None]:
     Every command's body stands in it. An error nobody foresaw shows its traceback, too,
     with all secrets masked.
     """
-    from ..server.domain.errors import Refusal, Unavailable
+    from ..server.domain.errors import Refusal, StorageNotReady, Unavailable
     from ..server.logs import redact
     from ..server.settings import SettingsError
 
@@ -52,15 +52,13 @@ def reported() -> Iterator[None]:
         line, code = error.public, ExitCode.FAILED
     except Unavailable as error:
         line, code = f"a store is unavailable: {error.detail}", ExitCode.UNAVAILABLE
+    except StorageNotReady as error:
+        line, code = str(error), ExitCode.FAILED
     except (ModuleNotFoundError, typer.Exit, typer.Abort, typer.TyperException):
         raise
     except Exception as error:  # noqa: BLE001 - the last resort: nothing unmasked gets out
-        # storage's own class, which only storage and app may import
-        if type(error).__name__ == "StorageNotReady":
-            line, code = "the database is not ready: run `keyturn migrate` first", ExitCode.FAILED
-        else:
-            say(redact(traceback.format_exc(), 16_384))
-            line, code = f"unexpected {type(error).__name__}: {error}", ExitCode.FAILED
+        say(redact(traceback.format_exc(), 16_384))
+        line, code = f"unexpected {type(error).__name__}: {error}", ExitCode.FAILED
     else:
         return
     say(f"keyturn: {' '.join(redact(line).split())}")

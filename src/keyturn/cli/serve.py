@@ -1,5 +1,6 @@
 """`keyturn serve`: the service, as it runs in production."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -49,17 +50,29 @@ def serve(
 
         settings = load_settings()
         logs.configure(level=settings.log_level, form=settings.log_format)
+        exit_cleanly_on_sigterm()
         listen(settings.host, settings.port, hint="set KEYTURN_PORT").close()
+        asyncio.run(_check_database(settings))
 
         import uvicorn
 
-        exit_cleanly_on_sigterm()
         uvicorn.run(
             "keyturn.server.app:from_environment",
             factory=True,
             workers=settings.workers,
             **uvicorn_options(settings),
         )
+
+
+async def _check_database(settings: "Settings") -> None:
+    """One line for a database that is away or not migrated.
+
+    uvicorn would show a traceback, and with several workers start them again for ever.
+    """
+    from ..server.app import open_parts
+
+    async with open_parts(settings) as parts:
+        await parts.store.ping()
 
 
 def uvicorn_options(settings: "Settings") -> dict[str, Any]:

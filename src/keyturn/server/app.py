@@ -38,7 +38,7 @@ from .tokens.access import Issuing as TokenIssuing
 from .tokens.api_keys import ApiKeys
 from .tokens.refresh import RefreshSealer
 from .tokens.secrets import DerivedKeys
-from .tokens.signing import Keyring, KeySealer
+from .tokens.signing import Keyring, KeySealer, SigningKey
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def _wire(
             public_url=settings.public_url,
             base_path=settings.base_path,
             grants=settings.grants,
-            signing_algorithms={str(signer.keyring.signer.public_jwk["alg"])},
+            signing_algorithms=signer.keyring.algorithms,
         ),
         jwks=signer.jwks,
         checks=_checks(store, revocations),
@@ -186,15 +186,20 @@ async def _signer(settings: Settings, parts: Parts) -> AsyncIterator[AccessToken
     sealer = KeySealer(DerivedKeys(parts.secrets, "signing keys", 64))
     issuing = TokenIssuing(settings.issuer, settings.audience, f"{settings.base_url}/users/me")
 
+    opened: dict[str, SigningKey] = {}
+
     async def keyring() -> Keyring:
         stored = await signing_keys(parts.store, sealer, settings.signing_algorithm)
-        keys = [sealer.open(key, settings.eddsa_header) for key in stored]
+        for key in stored:
+            # To open an RSA key takes tens of milliseconds, and a key never changes.
+            if key.kid not in opened:
+                opened[key.kid] = sealer.open(key, settings.eddsa_header)
         [current] = [
-            key
-            for key, row in zip(keys, stored, strict=True)
-            if row.slot == CURRENT and row.algorithm == settings.signing_algorithm
+            key.kid
+            for key in stored
+            if key.slot == CURRENT and key.algorithm == settings.signing_algorithm
         ]
-        return Keyring(keys, current)
+        return Keyring([opened[key.kid] for key in stored], opened[current])
 
     signer = AccessTokenSigner(await keyring(), issuing, utc_now)
 

@@ -32,6 +32,7 @@ PINNED = {
     "authlib": logging.INFO,  # DEBUG prints requests and whole tokens
     "aiosqlite": logging.INFO,  # DEBUG prints each statement with its parameters
     "sqlalchemy": logging.WARNING,  # INFO prints statements and parameters
+    "alembic": logging.WARNING,  # INFO tells of its plugins at every start
     "asyncpg": logging.INFO,
     "httpcore": logging.INFO,  # DEBUG prints headers
     "hpack": logging.INFO,  # the same

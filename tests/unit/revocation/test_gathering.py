@@ -49,7 +49,8 @@ async def test_an_answer_is_younger_than_its_question(oracle: Oracle) -> None:
     oracle.now = 1
     second = asyncio.create_task(ask([1]))
 
-    assert (await first, await second) == (0, 1)
+    assert await first == 0
+    assert await second == 1
 
 
 async def test_a_large_question_is_bounded(oracle: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +86,7 @@ async def test_who_gives_up_takes_nobody_along(oracle: Oracle) -> None:
     await asyncio.sleep(0.001)
     one.cancel()
 
-    assert await asyncio.gather(two, three) == [0, 0]
+    assert [await two, await three] == [0, 0]
 
 
 async def test_too_many_are_refused_at_once(

@@ -1,8 +1,9 @@
 """What can go wrong, in one tree.
 
 KeyturnError
-├── Refusal      the caller's fault: a code, a public text, a private detail
-└── Unavailable  our fault, or a store's: answered 503, to be tried again
+├── Refusal          the caller's fault: a code, a public text, a private detail
+├── Unavailable      our fault, or a store's: answered 503, to be tried again
+└── StorageNotReady  the operator's to mend: the database is not migrated; stops the start
 
 A refusal's `public` text is fixed: nothing of the request or of a secret is ever put into it.
 Its `detail` goes to the log only.
@@ -59,6 +60,10 @@ class Unavailable(KeyturnError):
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
+
+
+class StorageNotReady(KeyturnError):
+    """The database lacks this release's schema. Its text is one line that says what to do."""
 
 
 def invalid_request(public: str, *, detail: str = "") -> Refusal:

@@ -26,7 +26,6 @@ def metadata(
         "issuer": issuer,
         "token_endpoint": f"{auth}/token",
         "jwks_uri": f"{public_url}/.well-known/jwks.json",
-        "userinfo_endpoint": f"{public_url}{base_path}/users/me",
         "revocation_endpoint": f"{auth}/revoke",
         "introspection_endpoint": f"{auth}/introspect",
         "grant_types_supported": sorted(grants),

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 #: tail that read it, so that it holds everything that was committed until then: together they
 #: keep "refused everywhere within a second", whatever a tail takes.
 FRESH_FOR = 1.0
+#: How many entries of a long tail are taken in before others get their turn (about 2 ms).
+LEARNED_AT_ONCE = 1000
 #: After so long without a tail everything is read anew (seconds): the database does not keep
 #: for ever what it would have told.
 ALL_ANEW_AFTER = 600.0
@@ -79,7 +81,9 @@ class Follower:
             entries = tail.entries if cursor is not None else (*tail.entries, *self._gone(tail))
             news = []
             held_back = False
-            for entry in entries:
+            for number, entry in enumerate(entries, 1):
+                if number % LEARNED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
                 # A suspension told here while the tail was under way may be younger than the
                 # tail's answer, or older. Only the next tail can tell; until then it stands.
                 if (

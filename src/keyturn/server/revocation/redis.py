@@ -13,10 +13,11 @@ a flush in the middle of the filling takes the key along, and the marker is not 
 
 A Redis database belongs to one installation: another's marker would vouch for its entries only.
 
-Every wait is bounded: redis-py's own retries are off, its answers to maintenance announcements
-(which would prolong the timeouts to 10 s) too, and there are two connections, for reading and for
-writing, so that filling does not hold up reading. There is no pool: questions are gathered
-(`gathering.py`), and one connection carries 30,000 finds a second on one core.
+Every wait is bounded, for the whole of an answer: redis-py's own timeouts bound one read, so they
+are off, its retries are off, and so are its answers to maintenance announcements, which prolong
+timeouts to 10 s. There are two connections, for reading and for writing, so that filling does not
+hold up reading, and no pool: questions are gathered (`gathering.py`), which carries more than a
+pool does: over 10,000 finds a second, 100 at once, on one core.
 """
 
 import asyncio
@@ -38,6 +39,9 @@ from .redis_entries import COMPLETE, MARKER, MERGE, PREFIX, decode, key, writes
 
 #: Most entries in one write; about 1 ms of Redis' time.
 WRITTEN_AT_ONCE = 200
+#: The longest wait for an answer while connecting and filling, if `timeout` is not longer
+#: (seconds): nobody else waits for it, and a busy machine must not start it over and over.
+BACKGROUND_PATIENCE = 1.0
 #: A filling that takes longer than this does not count (milliseconds).
 LONGEST_FILLING = 600_000
 #: How often a Cluster may point to another node while connecting.
@@ -64,11 +68,12 @@ class _Wire:
     def __init__(self, connection: Connection, timeout: float) -> None:
         self._connection = connection
         self._timeout = timeout
+        self.patience = max(timeout, BACKGROUND_PATIENCE)
         self._turn = asyncio.Lock()
         self.run_id = ""
 
     async def connect(self) -> None:
-        async with asyncio.timeout(self._timeout):
+        async with asyncio.timeout(self.patience):
             await self._connection.connect()  # type: ignore[no-untyped-call]
         # Read on this connection, before anything else is.
         self.run_id = (await self.info("server")).get("run_id", "")
@@ -76,9 +81,9 @@ class _Wire:
             await self.close()
             raise RedisFault("its run id cannot be read")
 
-    async def ask(self, *command: str | bytes | int) -> Any:
+    async def ask(self, *command: str | bytes | int, timeout: float | None = None) -> Any:
         try:
-            async with asyncio.timeout(self._timeout), self._turn:
+            async with asyncio.timeout(timeout or self._timeout), self._turn:
                 # redis-py would connect anew without a word, perhaps to another process.
                 if not self._connection.is_connected:
                     raise RedisFault("the connection is lost")
@@ -96,7 +101,7 @@ class _Wire:
             raise RedisFault(type(error).__name__) from error
 
     async def info(self, section: str) -> dict[str, str]:
-        text: bytes = await self.ask("INFO", section)
+        text: bytes = await self.ask("INFO", section, timeout=self.patience)
         pairs = (line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
         return {name: value.strip() for name, value in pairs}
 
@@ -116,7 +121,7 @@ class Link:
         """Connects. Raises `RedisFault`."""
         wires: list[_Wire] = []
         try:
-            make = await _address(url, timeout)
+            make = await _address(url, max(timeout, BACKGROUND_PATIENCE))
             for _ in range(2):
                 wires.append(_Wire(make(), timeout))
                 await wires[-1].connect()
@@ -145,6 +150,15 @@ class Link:
 
     async def write(self, entries: Sequence[Revocation], now: datetime) -> None:
         """Merges entries into what is there; removes lifted ones. Raises `RedisFault`."""
+        await self._write(entries, now, None)
+
+    async def fill(self, entries: Sequence[Revocation], now: datetime) -> None:
+        """Like `write`, for all there are, and more patient. Raises `RedisFault`."""
+        await self._write(entries, now, self._writer.patience)
+
+    async def _write(
+        self, entries: Sequence[Revocation], now: datetime, timeout: float | None
+    ) -> None:
         for start in range(0, len(entries), WRITTEN_AT_ONCE):
             some = [
                 write
@@ -154,17 +168,21 @@ class Link:
             keys = [write.key for write in some]
             values = [value for write in some for value in (write.end, write.epoch, write.keep)]
             if some:
-                await self._writer.ask("EVAL", MERGE, len(keys), *keys, *values)
+                await self._writer.ask("EVAL", MERGE, len(keys), *keys, *values, timeout=timeout)
 
     async def begin_filling(self) -> str:
         """To be called before the entries are gathered. Raises `RedisFault`."""
         filling = PREFIX + "filling:" + secrets.token_hex(8)
-        await self._writer.ask("SET", filling, 1, "PX", LONGEST_FILLING)
+        await self._writer.ask(
+            "SET", filling, 1, "PX", LONGEST_FILLING, timeout=self._writer.patience
+        )
         return filling
 
     async def end_filling(self, filling: str) -> bool:
         """Writes the marker; False when Redis was flushed meanwhile. Raises `RedisFault`."""
-        done = await self._writer.ask("EVAL", COMPLETE, 2, filling, MARKER, self._writer.run_id)
+        writer = self._writer
+        command = ("EVAL", COMPLETE, 2, filling, MARKER, writer.run_id)
+        done = await writer.ask(*command, timeout=writer.patience)
         return bool(done)
 
     async def eviction_policy(self) -> str:
@@ -214,7 +232,7 @@ async def _address(url: str, timeout: float) -> Callable[[], Connection]:
     """How to make a connection to the process that holds the keys now."""
     plain, kind = _plain(url)
     options: dict[str, Any] = {
-        "socket_timeout": timeout,
+        "socket_timeout": None,
         "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_timeout": False,
@@ -224,7 +242,7 @@ async def _address(url: str, timeout: float) -> Callable[[], Connection]:
         "protocol": 2,
     }
     if kind == "sentinel":
-        plain = await _primary(plain, options)
+        plain = await _primary(plain, {**options, "socket_timeout": timeout})
     return await _follow(ConnectionPool.from_url(plain, **options), timeout)
 
 

@@ -23,7 +23,7 @@ from ..domain.revocations import Subject, still_counts
 from ..services.ports import Clock
 from .gathering import Gathering
 from .memory import LocalCopy
-from .redis import Link, Reading, RedisFault, check_url
+from .redis import WRITTEN_AT_ONCE, Link, Reading, RedisFault, check_url
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,9 @@ class SharedCopy:
             self._missed = True
             return
         try:
-            await self._write(entries)
+            # In parts, each with its own time: a tail may deliver very many at once.
+            for start in range(0, len(entries), WRITTEN_AT_ONCE):
+                await self._write(entries[start : start + WRITTEN_AT_ONCE])
         except (RedisFault, KeyturnError) as fault:
             self._missed = True
             await self._distrust(str(fault))
@@ -178,7 +180,7 @@ class SharedCopy:
             # then; whatever is committed later is written by its revoker, or tailed.
             await self._catch_up()
             entries = self._local.entries()
-            await link.write(entries, self._clock())
+            await link.fill(entries, self._clock())
             done = await link.end_filling(filling)
         except KeyturnError as error:
             raise RedisFault("the database cannot be read, so it cannot be filled") from error

@@ -22,10 +22,6 @@ _STATEMENT_FAULTS = ("02", "21", "22", "23", "42")
 _SQLITE_STATEMENT_FAULTS = (1, 19, 20, 21, 25)
 
 
-class StorageNotReady(Exception):
-    """The database has no schema, or not this version's: it wants `migrate`."""
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Turns faults raised inside into `Unavailable`; lets all others pass.

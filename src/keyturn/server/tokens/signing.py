@@ -192,8 +192,9 @@ class Keyring:
         # warns of (`none`, HMAC with a public key, `jwk`, `jku`, `crit`, a missing or other
         # `typ`) is a header that is not in this table: it is refused before it is parsed.
         self.by_header: dict[str, SigningKey] = {}
-        published = []
+        published: list[dict[str, str]] = []
         for key in keys:
             published.append(key.public_jwk)
             self.by_header.update(dict.fromkeys(key.accepted, key))
         self.jwks: dict[str, object] = {"keys": published}
+        self.algorithms = frozenset(key["alg"] for key in published)

@@ -1,16 +1,12 @@
-"""What the services need of the outside. Each port is small; each has one contract suite.
+"""The database, seen by the services: the hot path's one read, and units of work."""
 
-Every method may raise `Unavailable` (domain.errors) when its store cannot answer in time, and
-nothing else for a fault. Repositories never commit: `Store.transaction` does, or rolls back.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from ..domain.model import (
+from ...domain.model import (
     ApiKey,
     AuditEvent,
     KeyHash,
@@ -23,11 +19,8 @@ from ..domain.model import (
     Tenant,
     User,
 )
-from ..domain.revocations import Subject
-from ..domain.sessions import RefreshState
-from ..domain.tokens import AccessToken, VerifiedToken
-
-# --- storage ------------------------------------------------------------------------------
+from ...domain.revocations import Subject
+from ...domain.sessions import RefreshState
 
 
 class KeyLookup(Protocol):
@@ -241,90 +234,3 @@ class Store(Protocol):
         ...
 
     async def ping(self) -> None: ...
-
-
-# --- revocation ---------------------------------------------------------------------------
-
-
-class RevocationList(Protocol):
-    """The fast copy of the revocations, backed by the database's truth."""
-
-    async def find(self, subjects: Sequence[Subject]) -> tuple[Revocation, ...]:
-        """Entries that still count. Raises `Unavailable` rather than answer from doubt."""
-        ...
-
-    async def publish(self, entries: Sequence[Revocation]) -> None:
-        """Makes committed entries known at once. Never raises: the tail delivers them, too."""
-        ...
-
-
-# --- tokens -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class PresentedKey:
-    """An API key as it was presented: well-formed, its checksum right, nothing else known."""
-
-    key_id: str
-    secret: str
-
-    def __repr__(self) -> str:
-        return f"PresentedKey(key_id={self.key_id!r})"
-
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """A key just made. `text` is shown once and never stored."""
-
-    key_id: str
-    text: str
-    hash: KeyHash
-
-    def __repr__(self) -> str:
-        return f"NewKey(key_id={self.key_id!r})"
-
-
-class ApiKeyFormat(Protocol):
-    """The text form of API keys and their hashes (promise P1)."""
-
-    def new(self) -> NewKey: ...
-
-    def parse(self, text: str) -> PresentedKey | None:
-        """None for anything that is not a key to the letter; needs no database."""
-        ...
-
-    def matches(self, key: PresentedKey, stored: KeyHash) -> bool:
-        """In constant time, whatever pepper version `stored` has."""
-        ...
-
-    def rehash(self, key: PresentedKey, stored: KeyHash) -> KeyHash | None:
-        """The hash under the newest pepper; None when `stored` has it already."""
-        ...
-
-
-class RefreshTokens(Protocol):
-    """Sealed refresh tokens (promise P3): equal states, equal tokens."""
-
-    def seal(self, state: RefreshState) -> str: ...
-
-    def open(self, text: str) -> RefreshState | None:
-        """None for anything not sealed here. Does not look at its times."""
-        ...
-
-
-class AccessTokens(Protocol):
-    """Signs and verifies access tokens (promise P2)."""
-
-    def sign(self, token: AccessToken) -> str: ...
-
-    def verify(self, text: str) -> VerifiedToken:
-        """Raises Refusal `invalid_token`. Does not ask about revocation."""
-        ...
-
-    def jwks(self) -> Mapping[str, object]: ...
-
-
-class Clock(Protocol):
-    """This process's time, for what a signature says."""
-
-    def __call__(self) -> datetime: ...
