@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from ..domain.errors import StorageNotReady
 from .engine import postgres_engine, sqlite_engine
-from .faults import StorageNotReady
 from .lookup_postgres import PostgresLookup
 from .lookup_sqlite import SqliteLookup
 from .migrate import migrate, require_schema, revision_of

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from ..domain.errors import StorageNotReady
 from ..domain.permissions import BUILT_IN_ROLES
 from .engine import connect_postgres, sqlite_engine
-from .faults import StorageNotReady, translated
+from .faults import translated
 from .tables import roles
 from .unit import Unit
 from .urls import PostgresServer, SqliteFile, parse_url
