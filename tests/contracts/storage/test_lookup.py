@@ -171,17 +171,23 @@ async def test_20000_tenants_cost_no_more_than_a_page(postgres_url: str) -> None
     async with open_storage(postgres_url) as storage:
         world = await World.build(storage)
         await world.member(world.root)
+        bound = await world.new_key(tenant=await world.tenant(world.root, "below"))
         await _many_tenants(postgres_url, world.root)
-        record = await world.find()
-        assert record.more_tenants
-        assert len(record.roles) == 20
-        assert await _fastest(storage, world.key) < 0.01
-        connection = await asyncpg.connect(postgres_url, server_settings=_SETTINGS)
-        try:
-            plan = await _plan(connection, world.key)
-        finally:
-            await connection.close()
-        assert _rows_read(plan) < 2000, plan
+    connection = await asyncpg.connect(postgres_url, server_settings=_SETTINGS)
+    try:
+        # Statistics of empty tables, then true ones: neither may lead the planner astray.
+        for preparation in ("SELECT 1", "ANALYZE", "VACUUM ANALYZE"):
+            await connection.execute(preparation)
+            async with open_storage(postgres_url) as storage:
+                record = await storage.lookup.find(world.key)
+                assert record is not None
+                assert (record.more_tenants, len(record.roles)) == (True, 20)
+                for key in (world.key, bound):
+                    assert await _fastest(storage, key) < 0.01
+                    plan = await _plan(connection, key)
+                    assert _rows_read(plan) < 500, plan
+    finally:
+        await connection.close()
 
 
 async def _fastest(storage: Storage, key: str) -> float:
@@ -190,7 +196,7 @@ async def _fastest(storage: Storage, key: str) -> float:
         begin = perf_counter()
         await storage.lookup.find(key)
         times.append(perf_counter() - begin)
-    return sorted(times)[len(times) // 2]
+    return min(times)
 
 
 async def _many_tenants(url: str, root: str) -> None:
@@ -211,6 +217,7 @@ async def _many_tenants(url: str, root: str) -> None:
 
 
 async def _plan(connection: asyncpg.Connection[asyncpg.Record], key: str) -> str:
+    await connection.execute("DEALLOCATE ALL")
     await connection.execute(f"PREPARE lookup AS {LOOKUP}")
     lines = await connection.fetch(
         "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE lookup"
@@ -226,6 +233,6 @@ def _rows_read(plan: str) -> int:
         if "rows=" in line and "loops=" in line:
             rows = int(line.split("rows=")[1].split()[0])
             most = max(most, rows * int(line.split("loops=")[1].split(")")[0]))
-        if "Removed by Filter:" in line:
+        if "Removed by" in line:
             most = max(most, int(line.split(":")[1]))
     return most

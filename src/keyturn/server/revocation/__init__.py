@@ -83,7 +83,7 @@ async def open_revocation_list(
                 catch_up=follower.catch_up,
             )
             stack.push_async_callback(shared.close)
-            follower.on_news = shared.write
+            follower.on_news = shared.write_later
         stack.push_async_callback(end, asyncio.create_task(follower.follow(), name="tail"))
         firsts = [follower.tried]
         if shared is not None:

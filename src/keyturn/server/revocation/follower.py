@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from ..domain.errors import KeyturnError, Unavailable
 from ..domain.model import Revocation, RevocationKind
@@ -34,7 +34,7 @@ class Follower:
         self._local = local
         self._interval = interval
         #: Called with what a tail delivered that was not known here.
-        self.on_news: Callable[[Sequence[Revocation]], Awaitable[None]] | None = None
+        self.on_news: Callable[[Sequence[Revocation]], None] | None = None
         self._cursor: str | None = None
         self._turn = asyncio.Lock()
         self._read_at: float | None = None
@@ -97,7 +97,7 @@ class Follower:
                 self._cursor = tail.cursor
                 self._read_at = started
         if news and self.on_news is not None:
-            await self.on_news(news)
+            self.on_news(news)
 
     def _gone(self, tail: Tail) -> list[Revocation]:
         """Suspensions that are known here and no longer in `tail`, which holds all."""

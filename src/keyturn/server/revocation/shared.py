@@ -5,8 +5,8 @@
      └────── any fault ──────┴──── fault, marker gone ─────┘
 
 Only while it is trusted are questions put to Redis; in the other states the database answers. A
-node trusts Redis after it has laid its own, complete copy over it. It need not do so again after
-a fault if the marker is still right and no write of this node was missed meanwhile.
+node trusts Redis when the marker is right and no write of its own was missed. Else it lays its
+own, complete copy over Redis first and writes the marker: that is filling.
 
 No question ever pays for a Redis that is away: the one that meets the fault waits `timeout`, and
 from then on only the keeper, in the background, tries whether Redis is back.
@@ -70,7 +70,10 @@ class SharedCopy:
         self._policy = ""
         self._looks = 0
         # True from the first write that may not have reached Redis until the next filling.
-        self._missed = True
+        self._missed = False
+        # Whether the local copy was ever complete.
+        self._caught_up = False
+        self._late: list[Revocation] = []
         self._wake = asyncio.Event()
         # Twice the timeout: for what is under way, and for its own.
         patience = timeout * 2
@@ -123,12 +126,21 @@ class SharedCopy:
             self._missed = True
             return
         try:
-            # In parts, each with its own time: a tail may deliver very many at once.
+            # In parts, each with its own time: a suspension may be that of very many tenants.
             for start in range(0, len(entries), WRITTEN_AT_ONCE):
                 await self._write(entries[start : start + WRITTEN_AT_ONCE])
         except (RedisFault, KeyturnError) as fault:
             self._missed = True
             await self._distrust(str(fault))
+
+    def write_later(self, entries: Sequence[Revocation]) -> None:
+        """Writes, in the background, what a tail delivered: its revoker may not have done so."""
+        if self._trust is Trust.DOWN:
+            self._missed = True
+            return
+        self._late.extend(entries)
+        if self.trusted:
+            self._wake.set()
 
     async def keep(self) -> None:
         """Connects, fills and watches Redis for ever. Ends by cancellation only."""
@@ -167,6 +179,8 @@ class SharedCopy:
         await self._read_policy(link)
         if self._missed or not (await link.read(())).complete:
             await self._fill(link)
+        elif not self._caught_up:
+            await self._follow()
         if self._link is link:
             self._trust = Trust.TRUSTED
             logger.info("the revocation list in Redis is in use")
@@ -178,21 +192,35 @@ class SharedCopy:
             filling = await link.begin_filling()
             # Everything that was committed before `filling` was written is in the local copy
             # then; whatever is committed later is written by its revoker, or tailed.
-            await self._catch_up()
+            await self._follow()
             entries = self._local.entries()
+            # What was lifted is not among them.
+            self._late = [late for late in self._late if not still_counts(late, self._clock())]
             await link.fill(entries, self._clock())
             done = await link.end_filling(filling)
-        except KeyturnError as error:
-            raise RedisFault("the database cannot be read, so it cannot be filled") from error
         finally:
             self._missed = self._missed or not done
         if not done:
             raise RedisFault("it was flushed while it was filled")
         logger.info("Redis was filled with %d revocations", len(entries))
 
+    async def _follow(self) -> None:
+        try:
+            await self._catch_up()
+        except KeyturnError as error:
+            raise RedisFault("the database cannot be read, so it cannot be filled") from error
+        self._caught_up = True
+
     async def _look(self) -> None:
-        """Notices a fault or a flush even when nobody asks."""
+        """Notices a fault or a flush even when nobody asks, and writes what came late."""
         await self._read(())
+        if self._link is not None and self._late:
+            late, self._late = self._late, []
+            try:
+                await self._link.fill(late, self._clock())
+            except RedisFault:
+                self._missed = True
+                raise
         self._looks += 1
         if self._link is not None and self._looks % LOOKS_PER_POLICY == 0:
             await self._read_policy(self._link)
