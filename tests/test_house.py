@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keyturn.server.settings_sources import describe
+from keyturn.server.settings import describe
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"

@@ -217,12 +217,12 @@ async def _many_tenants(url: str, root: str) -> None:
 
 
 async def _plan(connection: asyncpg.Connection[asyncpg.Record], key: str) -> str:
-    await connection.execute("DEALLOCATE ALL")
     await connection.execute(f"PREPARE lookup AS {LOOKUP}")
     lines = await connection.fetch(
         "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE lookup"
         f"('{key}', NULL, '00000000-0000-0000-0000-000000000000', 20)"
     )
+    await connection.execute("DEALLOCATE lookup")
     return "\n".join(line for (line,) in lines)
 
 

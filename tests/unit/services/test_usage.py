@@ -127,9 +127,6 @@ class TestNote:
         await usage.flush()
         assert "1 usage notes were dropped" in caplog.text
 
-    @pytest.mark.xfail(
-        reason="a batch put back is not counted against the bound", raises=AssertionError
-    )
     async def test_the_bound_holds_when_a_batch_is_put_back(self) -> None:
         store = FakeStore([away()])
         usage = usage_with(store)
@@ -246,10 +243,6 @@ class TestStoreAway:
         await usage.flush()
         assert store.counts() == {("token.issued", "k1"): 2, ("token.refused", None): 1}
 
-    @pytest.mark.xfail(
-        reason="Usage._put_back keeps the newer tally without the older's rehash",
-        raises=AssertionError,
-    )
     async def test_keeps_a_rehash_when_a_newer_note_has_none(self) -> None:
         store = FakeStore([away()])
         usage = usage_with(store)
@@ -307,10 +300,6 @@ class TestRun:
         await asyncio.wait_for(running, 5)
         assert store.counts() == {("token.issued", "k1"): 1}
 
-    @pytest.mark.xfail(
-        reason="Usage.run ends without a last flush when it was stopped before",
-        raises=AssertionError,
-    )
     async def test_writes_what_is_left_when_stopped_before_its_first_step(self) -> None:
         store = FakeStore()
         usage = usage_with(store)
@@ -319,10 +308,6 @@ class TestRun:
         await asyncio.wait_for(usage.run(), 5)
         assert store.counts() == {("token.issued", "k1"): 1}
 
-    @pytest.mark.xfail(
-        reason="Usage.run does not try again when stopped during a failing flush",
-        raises=AssertionError,
-    )
     async def test_tries_once_more_when_stopped_while_the_store_was_away(self) -> None:
         store = FakeStore([away()])
         usage = usage_with(store)

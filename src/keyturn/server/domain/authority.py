@@ -16,6 +16,10 @@ from .model import KeyRecord, TenantRole
 
 #: Above this many tenants a token lists none and points at `/users/me` (OIDC Core, 5.6.2).
 MAX_LISTED_TENANTS = 20
+#: Nor does it list more than this, in bytes: headers above 16 KiB fail in many servers.
+MAX_LISTED_BYTES = 8_000
+# So few names stay below it whatever they are; most callers have no more.
+_FEW_NAMES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def granted(record: KeyRecord, *, tenant_id: str | None, scope: frozenset[str] |
 
     Raises Refusal `access_denied` when the key has no role in the chosen tenant, and
     `invalid_scope` when the requested scope is more than it has there (without a chosen
-    tenant: more than it has in any single one).
+    tenant: more than it has in any single one), or when what it has there fits no token.
     """
     tenant_id = chosen_tenant(record, tenant_id)
     held = _by_tenant(record.roles)
@@ -111,7 +115,14 @@ def granted(record: KeyRecord, *, tenant_id: str | None, scope: frozenset[str] |
         held = {t: roles for t, roles in held.items() if scope <= _permissions(roles)}
         if not held:
             raise _invalid_scope("more than the key gives")
-    return Authority(tenant_id, {t: _carried(roles, scope) for t, roles in held.items()})
+    tenants = {t: _carried(roles, scope) for t, roles in held.items()}
+    if not _fits(tenants):
+        if tenant_id is not None or scope is not None:
+            raise Refusal(
+                Code.INVALID_SCOPE, "There are too many permissions for one token: name fewer."
+            )
+        return UNLISTED
+    return Authority(tenant_id, tenants)
 
 
 def regranted(record: KeyRecord, ceiling: Authority, *, scope: frozenset[str] | None) -> Authority:
@@ -125,20 +136,37 @@ def regranted(record: KeyRecord, ceiling: Authority, *, scope: frozenset[str] | 
             raise _invalid_scope("an unlisted session has no scope to narrow")
         return ceiling
     held = _by_tenant(record.roles)
+    firsts = {
+        t: first
+        for t, first in ceiling.tenants.items()
+        if scope is None or scope <= first.permissions
+    }
+    if scope is not None and not firsts:
+        raise _invalid_scope("more than was first granted")
     carried: dict[str, Carried] = {}
-    for tenant_id, first in ceiling.tenants.items():
+    for tenant_id, first in firsts.items():
         roles = held.get(tenant_id)
-        if roles is None or (scope is not None and not scope <= first.permissions):
+        if roles is None:
             continue
         bound = first.permissions if scope is None else scope
         now = _carried(roles, bound)
         names = tuple(name for name in now.roles if name in first.roles)
         carried[tenant_id] = Carried(names, now.permissions)
-    if scope is not None and not carried:
-        raise _invalid_scope("more than was first granted")
     if ceiling.tenant_id is not None and not carried:
         raise bad_credentials("no role is left in the session's tenant")
     return Authority(ceiling.tenant_id, carried)
+
+
+def _fits(tenants: Mapping[str, Carried]) -> bool:
+    """Whether a token can list all that, and a refresh token seal it."""
+    if sum(len(c.permissions) + len(c.roles) for c in tenants.values()) <= _FEW_NAMES:
+        return True
+    sets = {carried.permissions for carried in tenants.values()}
+    names = frozenset().union(*sets)
+    roles = [name for carried in tenants.values() for name in carried.roles]
+    size = sum(len(name.encode()) + 3 for name in (*names, *roles))
+    # A tenant's id, and a number for each name in each different set (tokens/refresh.py).
+    return size + 50 * len(tenants) + 5 * sum(map(len, sets)) <= MAX_LISTED_BYTES
 
 
 def _by_tenant(roles: Iterable[TenantRole]) -> dict[str, list[TenantRole]]:
@@ -160,9 +188,8 @@ def _carried(roles: list[TenantRole], bound: frozenset[str] | None) -> Carried:
     # A role without permissions is a label; under a bound nothing says that it is carried
     # unless the bound is all there is.
     whole = permissions <= bound
-    names = {
-        item.role.name
-        for item in roles
-        if whole or (item.role.permissions and item.role.permissions <= bound)
-    }
+    by_name: dict[str, frozenset[str]] = {}
+    for item in roles:
+        by_name[item.role.name] = by_name.get(item.role.name, frozenset()) | item.role.permissions
+    names = {n for n, p in by_name.items() if whole or (p and p <= bound)}
     return Carried(tuple(sorted(names)), permissions & bound)

@@ -80,6 +80,7 @@ class Usage:
             except TimeoutError:
                 pass
             await self._flush_quietly()
+        await self._flush_quietly()
 
     def stop(self) -> None:
         """Lets `run` write what is left and end."""
@@ -112,11 +113,14 @@ class Usage:
     def _put_back(self, batch: dict[Note, _Tally]) -> None:
         for note, tally in batch.items():
             newer = self._notes.get(note)
-            if newer is None:
+            if newer is None and len(self._notes) < MAX_NOTES:
                 self._notes[note] = tally
+            elif newer is None:
+                self._dropped += tally.count
             else:
                 newer.count += tally.count
                 newer.first = tally.first
+                newer.rehash = newer.rehash or tally.rehash
 
     async def _write(self, batch: dict[Note, _Tally]) -> None:
         uses: dict[str, KeyUse] = {}

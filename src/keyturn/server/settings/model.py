@@ -6,7 +6,7 @@ they say; `load_settings` (sources.py) reads the environment and the file.
 
 import os
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from ..domain.sessions import Lifetimes
+from .checks import check_strength, is_loopback
 
 PREFIX = "KEYTURN_"
 CONFIG = "KEYTURN_CONFIG"
@@ -241,14 +242,14 @@ class Settings(BaseSettings):
     @classmethod
     def _strong(cls, value: SecretStr) -> SecretStr:
         if value:
-            _check_strength(value)
+            check_strength(value)
         return value
 
     @field_validator("previous_master_secrets")
     @classmethod
     def _all_strong(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for secret in value:
-            _check_strength(secret)
+            check_strength(secret)
         return value
 
     @field_validator("tls_cert_file", "tls_key_file")
@@ -267,7 +268,7 @@ class Settings(BaseSettings):
             )
         for name in ("public_url", "issuer"):
             url = urlsplit(getattr(self, name))
-            if url.scheme == "http" and not (self.allow_http or _is_loopback(url.hostname or "")):
+            if url.scheme == "http" and not (self.allow_http or is_loopback(url.hostname or "")):
                 raise ValueError(
                     f"{env_name(name)} is plain http beyond loopback: use https, or set"
                     " KEYTURN_ALLOW_HTTP=true if nobody can listen in"
@@ -310,23 +311,3 @@ class Settings(BaseSettings):
             session=self.session_max_lifetime,
             refresh_grace=self.refresh_grace,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _check_strength(secret: SecretStr) -> None:
-    text = secret.get_secret_value()
-    advice = "make one with `openssl rand -base64 32`"
-    if len(text) < 32:
-        raise ValueError(f"must have at least 32 characters: {advice}")
-    if len(set(text)) < 10:
-        raise ValueError(f"is too regular to be a secret: {advice}")
-    if not text.isprintable():  # a stray newline, or bytes that are not UTF-8
-        raise ValueError(f"must be one line of printable text: {advice}")

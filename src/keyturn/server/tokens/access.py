@@ -119,6 +119,9 @@ class AccessTokenSigner:
 def _decode(segment: str) -> bytes:
     """Strict base64url without padding (RFC 7515, 2)."""
     try:
-        return base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True)
+        data = base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise bad_token("not base64url") from None
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode():
+        raise bad_token("not base64url")
+    return data

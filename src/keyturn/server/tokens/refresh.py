@@ -46,6 +46,8 @@ class RefreshSealer:
             raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
+        if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != body:
+            return None
         version = raw[:4]
         key = self._keys.get(int.from_bytes(version, "big"))
         if key is None or len(raw) < 20:
@@ -59,12 +61,14 @@ class RefreshSealer:
 
 def _encode(state: RefreshState) -> bytes:
     # Most tenants of a caller carry the same permissions: each set is written once.
-    sets: list[list[str]] = []
+    names = sorted({p for c in (state.ceiling.tenants or {}).values() for p in c.permissions})
+    number = {name: n for n, name in enumerate(names)}
+    sets: list[list[int]] = []
     tenants: dict[str, tuple[tuple[str, ...], int]] | None = None
     if state.ceiling.tenants is not None:
         tenants = {}
-        for tenant_id, carried in state.ceiling.tenants.items():
-            permissions = sorted(carried.permissions)
+        for tenant_id, carried in sorted(state.ceiling.tenants.items(), key=lambda item: item[0]):
+            permissions = sorted(number[p] for p in carried.permissions)
             if permissions not in sets:
                 sets.append(permissions)
             tenants[tenant_id] = (carried.roles, sets.index(permissions))
@@ -78,18 +82,19 @@ def _encode(state: RefreshState) -> bytes:
             state.ceiling.tenant_id,
             tenants,
             sets,
+            names,
         ],
         option=orjson.OPT_SORT_KEYS,
     )
 
 
 def _decode(data: bytes) -> RefreshState:
-    session_id, generation, key_id, expires_at, session_ends_at, tenant_id, tenants, sets = (
+    session_id, generation, key_id, expires_at, session_ends_at, tenant_id, tenants, sets, names = (
         orjson.loads(data)
     )
     listed: dict[str, Carried] | None = None
     if tenants is not None:
-        permissions = [frozenset(item) for item in sets]
+        permissions = [frozenset(names[n] for n in item) for item in sets]
         listed = {
             tenant: Carried(tuple(roles), permissions[index])
             for tenant, (roles, index) in tenants.items()

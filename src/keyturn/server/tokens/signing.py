@@ -25,6 +25,7 @@ from .secrets import DerivedKeys
 
 _ES256_HALF = 32  # bytes of r and of s, RFC 7518, 3.4
 _RSA_BITS = 2048
+_KEY_TYPES = {"ES256": "EC", "RS256": "RSA", "Ed25519": "OKP"}
 _EDDSA_NAMES = ("EdDSA", "Ed25519")  # RFC 8037 and RFC 9864
 
 Sign = Callable[[bytes], bytes]
@@ -162,8 +163,9 @@ class KeySealer:
 
 
 def _functions(algorithm: str, private: dict[str, str | list[str]]) -> tuple[Sign, Verify]:
-    # The JWK types' own private_key is typed loosely; the checks below are for mypy and for
-    # a row whose algorithm was changed by hand.
+    if private.get("kty") != _KEY_TYPES.get(algorithm):  # a row that was changed by hand
+        raise UnreadableSigningKey(f"not a private key for {algorithm}")
+    # The JWK types' own private_key is typed loosely.
     if algorithm == "ES256":
         ec_key = ECKey.import_key(private).private_key
         if isinstance(ec_key, ec.EllipticCurvePrivateKey):

@@ -111,7 +111,7 @@ def _users() -> None:
             "state IN ('invited', 'accepted', 'declined')", name=op.f("ck_memberships_state")
         ),
     )
-    _index("memberships", "tenant_id", "user_id")
+    _index("memberships", "tenant_id")
     _index("memberships", "role_id")
 
 
