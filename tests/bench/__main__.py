@@ -32,7 +32,7 @@ def main(
     ] = False,
     seconds: Annotated[
         float | None,
-        typer.Option(help=f"Length of a round.  [default: {SECONDS}]", min=0.1, max=300),
+        typer.Option(help=f"Length of a round; {SECONDS:g} by default.", min=0.1, max=300),
     ] = None,
     rounds: Annotated[
         int, typer.Option(help="Rounds of each figure; medians are shown.", min=1, max=100)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import selectors
 import socket
 import sys
@@ -204,7 +205,10 @@ def main() -> None:
             said = asdict(Generator(Job(**json.loads(line))).run())
         except OSError as error:
             said = {"failed": str(error)}
-        print(json.dumps(said), flush=True)
+        try:
+            print(json.dumps(said), flush=True)
+        except BrokenPipeError:  # the bench was killed
+            os._exit(1)
         gc.collect()
 
 
