@@ -1,7 +1,7 @@
 """The hot path's one read on SQLite: a few indexed reads in one snapshot.
 
 They run on the event loop's own thread. Under WAL a reader never waits for the writer, and
-all of it takes about 50 µs: a hop to another thread and back costs more than that.
+all of it takes a fraction of a millisecond, like a hop to another thread and back.
 """
 
 import json
