@@ -76,7 +76,7 @@ def new_master_secret() -> str:
 def prepare(database_url: str, master_secret: str | None = None) -> Demo:
     """Migrates a database and makes the demo in it."""
     secret = master_secret or new_master_secret()
-    settings = Settings(database_url=database_url, master_secret=secret)  # type: ignore[arg-type]
+    settings = Settings(database_url=database_url, master_secret=secret)
 
     async def make() -> Demo:
         await migrate(settings)
@@ -367,9 +367,7 @@ def live(
         if request.param == "sqlite":
             url, redis_url = f"sqlite:///{tmp_path_factory.mktemp('live')}/keyturn.db", None
         else:
-            url = stack.enter_context(
-                postgres_database(request.getfixturevalue("postgres_server"))
-            )
+            url = stack.enter_context(postgres_database(request.getfixturevalue("postgres_server")))
             redis_url = redis_database(request.getfixturevalue("redis_server"))
         yield stack.enter_context(live_service(log_dir, url, redis_url))
 

@@ -138,7 +138,7 @@ class TestRequestsOAuthlib:
     @pytest.fixture(params=["username", "key id", "none"])
     def session(self, request: pytest.FixtureRequest, live: Live) -> Iterator[OAuth2Session]:
         names = {"username": live.demo.username, "key id": live.demo.key_id, "none": None}
-        client = LegacyApplicationClient(client_id=names[request.param])
+        client = LegacyApplicationClient(client_id=names[request.param])  # type: ignore[arg-type]
         with OAuth2Session(client=client) as session:
             yield session
 
@@ -171,7 +171,7 @@ class TestRequestsOAuthlib:
     def test_revoke(self, session: OAuth2Session, live: Live) -> None:
         token = self._fetch(session, live)
         form = {"token": token["refresh_token"], "token_type_hint": "refresh_token"}
-        assert session.post(live.server.revoke_url, data=form, withhold_token=True).ok
+        assert session.request("POST", live.server.revoke_url, data=form, withhold_token=True).ok
         assert session.get(live.server.me_url).status_code == 401
         with pytest.raises(InvalidGrantError):
             session.refresh_token(live.server.token_url)
@@ -181,8 +181,12 @@ class TestRequestsOAuthlib:
         admin = (live.demo.admin_username, live.demo.admin_api_key)
 
         def ask(text: str) -> dict[str, Any]:
-            answer = session.post(
-                live.server.introspect_url, data={"token": text}, auth=admin, withhold_token=True
+            answer = session.request(
+                "POST",
+                live.server.introspect_url,
+                data={"token": text},
+                auth=admin,
+                withhold_token=True,
             )
             body: dict[str, Any] = answer.json()
             return body
@@ -273,7 +277,6 @@ class TestHttpx:
             assert metadata["token_endpoint"] == server.token_url
             assert metadata["revocation_endpoint"] == server.revoke_url
             assert metadata["introspection_endpoint"] == server.introspect_url
-            assert metadata["userinfo_endpoint"] == server.me_url
             assert metadata["jwks_uri"] == server.jwks_url
 
     def test_jwks_is_cacheable(self, live: Live) -> None:
@@ -337,6 +340,8 @@ class TestVerifiers:
                 audience=metadata["issuer"],
             )
 
+    # It warns of the name EdDSA, which RFC 9864 replaces; most verifiers know no other.
+    @pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")
     def test_joserfc(self, signing: Live) -> None:
         metadata = self._metadata(signing)
         keys = KeySet.import_key_set(signing.http.get(metadata["jwks_uri"]).json())
@@ -346,7 +351,7 @@ class TestVerifiers:
             algorithms=metadata["id_token_signing_alg_values_supported"],
         )
         assert token.header["typ"] == "at+jwt"
-        essential = {"essential": True}
+        essential: jwt.ClaimsOption = {"essential": True}
         jwt.JWTClaimsRegistry(
             iss={"essential": True, "value": metadata["issuer"]},
             aud={"essential": True, "value": metadata["issuer"]},

@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,10 @@ def _reuse_events(live: Live, sid: str) -> list[dict[str, Any]]:
     return [{**event, "data": json.loads(event["data"])} for event in found]
 
 
+def _is_refused(live: Live, access_token: str) -> bool:
+    return live.me(access_token).status_code == 401
+
+
 def _assert_dead(nodes: tuple[Live, ...], *refresh_tokens: str) -> None:
     for live in nodes:
         for token in refresh_tokens:
@@ -128,7 +133,7 @@ class TestWithinTheGrace:
         assert _session(first, sid)["end_reason"] == "reuse"
         for access in (exchanged["access_token"], newest["access_token"]):
             for live in two_nodes:
-                eventually(lambda live=live, access=access: live.me(access).status_code == 401, 1.0)
+                eventually(partial(_is_refused, live, access), 1.0)
         [event] = _reuse_events(first, sid)
         assert event["outcome"] == "session_ended"
         assert event["address"] == "127.0.0.1"
@@ -142,14 +147,10 @@ class TestWithinTheGrace:
             [token] = {answer.json()["refresh_token"] for answer in answers}
         assert two_nodes[1].refresh(token).status_code == 200
 
-    async def test_a_session_ended_meanwhile_stays_ended(
-        self, two_nodes: tuple[Live, ...]
-    ) -> None:
+    async def test_a_session_ended_meanwhile_stays_ended(self, two_nodes: tuple[Live, ...]) -> None:
         exchanged = two_nodes[0].exchange()
         revoking = asyncio.to_thread(two_nodes[1].revoke, exchanged["refresh_token"])
-        answers, _ = await asyncio.gather(
-            _race(two_nodes, exchanged["refresh_token"]), revoking
-        )
+        answers, _ = await asyncio.gather(_race(two_nodes, exchanged["refresh_token"]), revoking)
         assert _outcomes(answers).keys() <= {"200", "400 invalid_grant"}
         won = {a.json()["refresh_token"] for a in answers if a.status_code == 200}
         assert len(won) <= 1
@@ -168,7 +169,7 @@ class TestWithoutGrace:
         _assert_dead(strict_nodes, exchanged["refresh_token"], won[0]["refresh_token"])
         for live in strict_nodes:
             for access in (exchanged["access_token"], won[0]["access_token"]):
-                eventually(lambda live=live, access=access: live.me(access).status_code == 401, 1.0)
+                eventually(partial(_is_refused, live, access), 1.0)
         assert _session(strict_nodes[0], sid)["generation"] == 1
         # Told once, although 49 saw it.
         [event] = _reuse_events(strict_nodes[0], sid)
@@ -196,7 +197,7 @@ class TestRevocationCrossesNodes:
         here.revoke(tokens[kind])
         # The node that revoked needs no time at all.
         assert here.me(access).status_code == 401
-        eventually(lambda: there.me(access).status_code == 401, 1.0)
+        eventually(partial(_is_refused, there, access), 1.0)
         eventually(lambda: there.introspect(access) == {"active": False}, 1.0)
         assert time.monotonic() - started < 2.0
         if kind == "refresh_token":
@@ -217,4 +218,4 @@ class TestRevocationCrossesNodes:
                 assert there.me(access).status_code == 200
                 here.revoke(access)
                 assert here.me(access).status_code == 401
-                eventually(lambda: there.me(access).status_code == 401, 1.0)  # noqa: B023
+                eventually(partial(_is_refused, there, access), 1.0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import pytest
 
 from tests.live_server import (
     SHARED_ISSUER,
-    Live,
     LiveServer,
     eventually,
     live_service,
@@ -190,7 +190,7 @@ class TestDatabaseAway:
         with _own_postgres() as postgres, live_service(log_dir, postgres.url) as live:
             live.server.stop()
             command = _stop_hard(postgres)
-            with pytest.raises(RuntimeError, match=r"exit status 3.*unavailable"):
+            with pytest.raises(RuntimeError, match=r"(?s)exit status 3.*a store is unavailable"):
                 live.server.start()
             _start_again(postgres, command)
             live.server.start()
@@ -229,9 +229,6 @@ def _is_ready(server: LiveServer) -> bool:
 def _issued(database_url: str) -> int:
     query = "SELECT data FROM audit_events WHERE action = 'token.issued'"
     if database_url.startswith("sqlite"):
-        import sqlite3
-        from contextlib import closing
-
         with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
             found = [row[0] for row in connection.execute(query)]
     else:
@@ -275,7 +272,9 @@ def _start_again(server: PostgresServer, command: list[str | Path]) -> None:
     assert server.binary is not None
     owner = server.directory.stat()
     account = (
-        {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if not os.geteuid() else {}
+        {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+        if not os.geteuid()
+        else {}
     )
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
