@@ -19,6 +19,9 @@ DEV := $(VENV)/.keyturn-dev
 # A .venv whose interpreter is gone (never made, or python was replaced) is made anew.
 BROKEN := $(shell $(BIN)/python -c '' 2>/dev/null || echo force)
 
+# Whatever the shell says: most of a start is compiling, unless it is kept.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:

@@ -17,7 +17,8 @@ _SCAN = pytest.StashKey[SecretScan]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep and scan the logs of the whole session."""
-    config.stash[_SCAN] = SecretScan()
+    worker: dict[str, str] = getattr(config, "workerinput", {})
+    config.stash[_SCAN] = SecretScan(worker.get("workerid", ""))
     config.pluginmanager.register(config.stash[_SCAN], "keyturn-secret-scan")
 
 

@@ -29,6 +29,8 @@ CLIENT_LOGGERS = (
     "urllib3",
 )
 
+_ROOT = "KEYTURN_TEST_LOGS"
+
 _API_KEY = re.compile(r"kt_[0-9A-Za-z]{22}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}")
 _REFRESH_TOKEN = re.compile(r"ktr_[0-9A-Za-z_-]{20,}")
 _JWT = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}", re.ASCII)
@@ -114,15 +116,23 @@ class SecretScan:
     """A pytest plugin: keep the session's logs, scan them at its end, fail it on a finding.
 
     Files that fixtures put below `log_dir` (the output of live servers, dumps) are scanned too.
+    When pytest-xdist spreads the tests over processes, all log into one directory, and the one
+    that started them scans it.
     """
 
-    def __init__(self) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="keyturn-test-logs-"))
-        self.log_dir = self.root / "live"
+    def __init__(self, worker: str = "") -> None:
+        """`worker`: this process's name among those that xdist started."""
+        if worker:
+            self.root = Path(os.environ[_ROOT])
+        else:
+            self.root = Path(tempfile.mkdtemp(prefix="keyturn-test-logs-"))
+            os.environ[_ROOT] = str(self.root)
+        self.log_dir = self.root / f"live-{worker}"
         self.log_dir.mkdir()
-        self.session_log = self.root / "session.log"
+        self.session_log = self.root / f"session-{worker}.log"
         self.findings: list[str] = []
-        self._owner = os.getpid()
+        # A process forked by a test, or started by xdist, leaves the end to another.
+        self._owner = 0 if worker else os.getpid()
         self._handler = logging.FileHandler(self.session_log, encoding="utf-8", errors="replace")
         self._handler.setLevel(logging.DEBUG)
         self._handler.setFormatter(

@@ -112,6 +112,7 @@ class TestShapes:
             f"key {KEY_ID} of user {new_id()} was used",
             "refresh_token_lifetime=1800",
         ],
+        ids=["url", "words", "ids", "setting"],  # the same in every process
     )
     def test_plain_texts_stay(self, text: str) -> None:
         assert logs.redact(text) == text

@@ -215,47 +215,29 @@ class RefreshGrant(_Phases, RefreshTokenGrant):  # type: ignore[misc]
 def authenticate(request: TokenRequest) -> KeyClient | None:
     """The client of a request, or None: Authlib answers `invalid_client`, always the same.
 
-    A client that only names itself must name the key it uses, or its user; that is told from
-    the request alone, so that the answer says nothing about what exists. One with a secret
-    must have the right one.
+    A client that only names itself must name the key it uses, or its user. That is asked only
+    of a genuine key or refresh token: all others get their grant's one answer, `invalid_grant`.
     """
     client, evidence = request.call.client, request.evidence
-    grant_type = request.payload.grant_type
-    if client.method != "none":
-        return _authenticated(request, client)
-    if client.client_id is not None and not _names_itself(request, client.client_id):
-        return None
-    if grant_type == "password" or request.opened is not None or evidence is NOTHING:
-        return KeyClient(client.method)
-    return None
-
-
-def _authenticated(request: TokenRequest, client: ClientCredentials) -> KeyClient | None:
-    form, evidence = request.form, request.evidence
     if request.payload.grant_type == "password":
-        # The secret can only be the key itself, once more.
-        if client.secret != form.get("password"):
-            return None
-        named = client.client_id is None or _names_itself(request, client.client_id)
-        return KeyClient(client.method) if named else None
-    if not evidence.genuine or client.client_id is None or not evidence.named(client.client_id):
-        return None
-    opened = request.opened
-    if opened is not None and evidence.record and opened.record.key_id != evidence.record.key_id:
-        return None
-    return KeyClient(client.method)
+        # A client secret can only be the key itself, once more.
+        known = not client.secret or client.secret == request.form.get("password")
+        known = known and (not evidence.genuine or _names(evidence.record, client))
+    elif client.secret:
+        known = evidence.genuine and client.client_id is not None
+        known = known and _names(evidence.record, client) and _owns_session(request)
+    else:
+        known = request.opened is None or _names(request.opened.record, client)
+    return KeyClient(client.method) if known else None
 
 
-def _names_itself(request: TokenRequest, client_id: str) -> bool:
-    if request.opened is not None:
-        return names(request.opened.record, client_id)
-    if request.payload.grant_type != "password":
-        return True  # a dead refresh token: invalid_grant tells enough
-    username = request.form.get("username", "")
-    presented = request.evidence.presented
-    return client_id.casefold() == username.casefold() or (
-        presented is not None and presented.key_id == client_id
-    )
+def _names(record: KeyRecord | None, client: ClientCredentials) -> bool:
+    return client.client_id is None or (record is not None and names(record, client.client_id))
+
+
+def _owns_session(request: TokenRequest) -> bool:
+    opened, record = request.opened, request.evidence.record
+    return opened is None or (record is not None and record.key_id == opened.record.key_id)
 
 
 def token_body(answer: TokenAnswer) -> dict[str, Any]:

@@ -155,9 +155,8 @@ class Issuing:
         actor: Actor,
         now: datetime,
     ) -> Revocation | None:
-        if session is None or session.ended_at is not None:
+        if session is None or not await tx.sessions.end(session, "reuse"):
             return None
-        await tx.sessions.end(session, "reuse")
         entry = Revocation(RevocationKind.SESSION, session.id, now + self._lifetimes.longest_access)
         await tx.revocations.add([entry])
         await tx.audit.add(
