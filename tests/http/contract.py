@@ -34,8 +34,8 @@ def operations() -> set[tuple[str, str]]:
 @cache
 def _registry() -> Registry[Any]:
     resource = Resource.from_contents(document(), default_specification=DRAFT202012)
-    registry: Registry[Any] = Registry()
-    return registry.with_resource("openapi", resource)
+    registry: Registry[Any] = Registry().with_resource("openapi", resource)
+    return registry
 
 
 def _resolve(node: dict[str, Any]) -> dict[str, Any]:
