@@ -31,7 +31,7 @@ T = TypeVar("T")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file, to be copied."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    _run(migrate(f"sqlite:///{path}"))
+    run(migrate(f"sqlite:///{path}"))
     return path
 
 
@@ -39,8 +39,8 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
     """The name of a migrated PostgreSQL database, to be copied."""
     name = f"keyturn_template_{secrets.token_hex(4)}"
-    with _database(postgres_server.url, name) as url:
-        _run(migrate(url))
+    with database(postgres_server.url, name) as url:
+        run(migrate(url))
         yield name
 
 
@@ -50,22 +50,22 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> Iterator[str]:
     path = tmp_path / "keyturn.db"
     shutil.copy(sqlite_template, path)
     yield f"sqlite:///{path}"
-    _no_secrets(_dump_sqlite(path))
+    no_secrets(dump_sqlite(path))
 
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
     """A migrated and otherwise empty PostgreSQL database."""
     name = f"keyturn_{secrets.token_hex(6)}"
-    with _database(postgres_server.url, name, template=postgres_template) as url:
+    with database(postgres_server.url, name, template=postgres_template) as url:
         yield url
-        _no_secrets(_run(_dump_postgres(url)))
+        no_secrets(run(dump_postgres(url)))
 
 
 @pytest.fixture
 def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """A PostgreSQL database without a schema."""
-    with _database(postgres_server.url, f"keyturn_{secrets.token_hex(6)}") as url:
+    with database(postgres_server.url, f"keyturn_{secrets.token_hex(6)}") as url:
         yield url
 
 
@@ -93,14 +93,15 @@ async def storage(database_url: str) -> AsyncIterator[Storage]:
 
 
 @contextmanager
-def _database(server: str, name: str, template: str = "template1") -> Iterator[str]:
+def database(server: str, name: str, template: str = "template1") -> Iterator[str]:
+    """A database on `server`, dropped at the end."""
     # Copying files is far quicker than logging the copy, with fsync off and a small template.
-    _run(_execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
+    run(_execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
     try:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
     finally:
         # FORCE: a test that left connections open still gives its database back.
-        _run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
+        run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 async def _execute(url: str, statement: str) -> None:
@@ -111,7 +112,8 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-async def _dump_postgres(url: str) -> str:
+async def dump_postgres(url: str) -> str:
+    """All rows of all tables, as text."""
     connection = await asyncpg.connect(url)
     try:
         names = await connection.fetch(
@@ -123,7 +125,8 @@ async def _dump_postgres(url: str) -> str:
     return "\n".join(_line(row) for table in rows for row in table)
 
 
-def _dump_sqlite(path: Path) -> str:
+def dump_sqlite(path: Path) -> str:
+    """All rows of all tables, as text."""
     with closing(sqlite3.connect(path)) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         rows = [connection.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in names]
@@ -137,13 +140,14 @@ def _line(row: Any) -> str:
     )
 
 
-def _no_secrets(dump: str) -> None:
+def no_secrets(dump: str) -> None:
+    """Fails the test when a dump holds a secret."""
     findings = scan_for_secrets(dump)
     if findings:
         pytest.fail(f"the database holds secrets: {findings}")
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    # In a thread of its own: the test's event loop is none of our business.
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives, from an event loop in a thread of its own."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()

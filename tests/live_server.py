@@ -33,8 +33,8 @@ from keyturn.server.app import migrate, open_parts
 from keyturn.server.domain.ids import SECRET_LETTERS, base62
 from keyturn.server.services.bootstrap import make_demo
 from keyturn.server.settings import Settings
-from tests.databases import _database, _dump_postgres, _dump_sqlite
-from tests.servers import PostgresServer, RedisServer, _die_with_parent, _end, _free_port
+from tests.databases import database, dump_postgres, dump_sqlite
+from tests.servers import PostgresServer, RedisServer, die_with_parent, end_process, free_port
 
 T = TypeVar("T")
 
@@ -110,8 +110,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def dump(database_url: str) -> str:
     """Every row of every table as text."""
     if database_url.startswith("sqlite:///"):
-        return _dump_sqlite(Path(database_url.removeprefix("sqlite:///")))
-    return run(_dump_postgres(database_url))
+        return dump_sqlite(Path(database_url.removeprefix("sqlite:///")))
+    return run(dump_postgres(database_url))
 
 
 def eventually(check: Callable[[], bool], seconds: float) -> float:
@@ -139,7 +139,7 @@ class LiveServer:
         """`settings` become environment variables: `refresh_grace=0` is `KEYTURN_REFRESH_GRACE`."""
         self.database_url = database_url
         self.log = log_dir / f"keyturn-{next(_counter)}.log"
-        self.port = _free_port()
+        self.port = free_port()
         self._settings = {
             "database_url": database_url,
             "redis_url": redis_url or "",
@@ -191,7 +191,7 @@ class LiveServer:
             except RuntimeError as error:
                 if "in use" not in str(error) or attempt == PORT_TRIES:
                     raise
-                self.port = _free_port()
+                self.port = free_port()
             else:
                 break
         return self
@@ -212,7 +212,7 @@ class LiveServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(signal.SIGTERM),  # noqa: PLW1509
+                preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509
             )
 
     def wait_until_ready(self) -> None:
@@ -236,7 +236,7 @@ class LiveServer:
         process, self._process = self._process, None
         if process is None:
             return 0
-        _end(process, signal.SIGTERM)
+        end_process(process, signal.SIGTERM)
         return process.returncode
 
     def kill(self) -> None:
@@ -349,7 +349,7 @@ def several_nodes(
 @contextmanager
 def postgres_database(server: PostgresServer) -> Iterator[str]:
     """An empty database of its own, for fixtures that live longer than a test."""
-    with _database(server.url, f"keyturn_live_{secrets.token_hex(4)}") as url:
+    with database(server.url, f"keyturn_live_{secrets.token_hex(4)}") as url:
         yield url
 
 

@@ -127,7 +127,7 @@ class Server:
         if self._process is None or os.getpid() != self._owner:
             return
         atexit.unregister(self.stop)
-        _end(self._process, self.stop_signal)
+        end_process(self._process, self.stop_signal)
         if self.directory is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
         self._process = None
@@ -367,7 +367,7 @@ def _spawn(
     """Start a server on a free port; once more on another one if it was taken meanwhile."""
     log = directory / "server.log"
     for _ in range(PORT_TRIES):
-        port = _free_port()
+        port = free_port()
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command(port),
@@ -378,7 +378,7 @@ def _spawn(
                 stderr=subprocess.STDOUT,
                 # Ctrl-C in the terminal is for the tests, which stop the server in their own time.
                 start_new_session=True,
-                preexec_fn=_die_with_parent(stop_signal),  # noqa: PLW1509
+                preexec_fn=die_with_parent(stop_signal),  # noqa: PLW1509
                 **run_as,  # type: ignore[call-overload]
             )
         deadline = time.monotonic() + START_SECONDS
@@ -387,7 +387,7 @@ def _spawn(
                 return process, port
             time.sleep(0.02)
         gone = process.poll()
-        _end(process, stop_signal)
+        end_process(process, stop_signal)
         said = _read(log)
         if gone is None:
             raise ServerError(f"not ready after {START_SECONDS:.0f} seconds: {_tail(said)}")
@@ -461,7 +461,7 @@ def _require(binary: Binary, oldest: int) -> None:
         raise ServerError(f"version {match[1]}, and {oldest} is the oldest supported")
 
 
-def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
     """Have Linux stop the server when the tests are killed and cannot do it themselves."""
     # Linux counts the starting thread as the parent, so this is for the one that lives longest.
     if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
@@ -471,7 +471,7 @@ def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
     return lambda: libc.prctl(set_parent_death_signal, int(number))
 
 
-def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def end_process(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """End this one process: asking first, insisting after some seconds."""
     for attempt in (number, signal.SIGQUIT, signal.SIGKILL):
         if process.poll() is not None:
@@ -481,7 +481,7 @@ def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
             process.wait(STOP_SECONDS)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,7 +28,9 @@ from keyturn.server.domain.model import (
 from keyturn.server.services.bootstrap import Demo, make_demo
 from keyturn.server.services.ports import NewKey
 from keyturn.server.settings import Settings
+from tests.databases import database, run
 from tests.http.contract import check
+from tests.servers import PostgresServer
 
 
 class Clock:
@@ -157,12 +161,59 @@ class Running:
             )
 
 
-Start = Callable[..., AbstractAsyncContextManager[Running]]
+@dataclass(frozen=True)
+class World:
+    """A database with the demo's data, to be copied, and what opens it."""
+
+    demo: Demo
+    master_secret: str
+
+    @classmethod
+    def make(cls, url: str) -> World:
+        """Makes the demo, and the signing key that every service on a copy will find."""
+        secret = secrets.token_urlsafe(40)
+        settings = Settings(database_url=url, master_secret=secret)
+
+        async def made() -> Demo:
+            async with wiring.open_parts(settings) as parts:
+                demo = await make_demo(parts.store, parts.key_format)
+            async with wiring.open_service(settings):
+                return demo
+
+        return cls(run(made()), secret)
+
+
+@pytest.fixture(scope="session")
+def worlds() -> dict[str, World]:
+    """The demo of each backend's template."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(
+    sqlite_template: Path, worlds: dict[str, World], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The migrated file, with the demo in it: what is made once need not be made 300 times."""
+    path = tmp_path_factory.mktemp("demo") / "template.db"
+    shutil.copy(sqlite_template, path)
+    worlds["sqlite"] = World.make(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(
+    postgres_server: PostgresServer, postgres_template: str, worlds: dict[str, World]
+) -> Iterator[str]:
+    """The migrated database, with the demo in it."""
+    name = f"keyturn_demo_{secrets.token_hex(4)}"
+    with database(postgres_server.url, name, template=postgres_template) as url:
+        worlds["postgresql"] = World.make(url)
+        yield name
 
 
 @pytest.fixture
 async def start(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, worlds: dict[str, World], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[..., Any]]:
     """Starts a service with changed settings; stopped at the test's end."""
     clock = Clock()
@@ -170,7 +221,7 @@ async def start(
     async with AsyncExitStack() as stack:
 
         async def started(**changes: Any) -> Running:
-            return await stack.enter_async_context(running(database_url, clock, **changes))
+            return await stack.enter_async_context(running(database_url, worlds, clock, **changes))
 
         yield started
 
@@ -183,18 +234,19 @@ async def service(start: Callable[..., Any]) -> Running:
 
 
 @asynccontextmanager
-async def running(url: str, clock: Clock, **changes: Any) -> AsyncIterator[Running]:
-    """A service on a migrated, empty database, with the demo's data."""
+async def running(
+    url: str, worlds: dict[str, World], clock: Clock, **changes: Any
+) -> AsyncIterator[Running]:
+    """A service on a copy of a template."""
+    world = worlds[url.partition(":")[0]]
     settings = Settings(
         **{
             "database_url": url,
-            "master_secret": secrets.token_urlsafe(40),
+            "master_secret": world.master_secret,
             "database_pool_size": 4,
             **changes,
         }
     )
-    async with wiring.open_parts(settings) as parts:
-        demo = await make_demo(parts.store, parts.key_format)
     app = wiring.create_app(settings)
     # Exceptions become a 500, as under a real server, instead of ending the test's request.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -204,4 +256,4 @@ async def running(url: str, clock: Clock, **changes: Any) -> AsyncIterator[Runni
             transport=transport, base_url="http://testserver", event_hooks={"response": [check]}
         ) as client,
     ):
-        yield Running(settings, app.state.service, demo, client, clock)
+        yield Running(settings, app.state.service, world.demo, client, clock)

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from keyturn.server.http.body import MAX_FIELDS
-from tests.http.conftest import Clock, Running, running
+from tests.http.conftest import Clock, Running, World, running
 from tests.http.contract import operations
 
 OAUTH = ("/iam/auth/token", "/iam/auth/revoke", "/iam/auth/introspect")
@@ -24,12 +24,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(
-    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+    sqlite_template: Path, worlds: dict[str, World], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Running]:
     """One service for all: nothing here gets as far as to write, and no backend differs."""
     path = tmp_path_factory.mktemp("bad-input") / "keyturn.db"
     shutil.copy(sqlite_template, path)
-    async with running(f"sqlite:///{path}", Clock()) as started:
+    async with running(f"sqlite:///{path}", worlds, Clock()) as started:
         yield started
 
 

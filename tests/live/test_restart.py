@@ -29,8 +29,8 @@ from tests.live_server import (
 from tests.servers import (
     PostgresServer,
     ServerError,
-    _die_with_parent,
     bundled_postgres,
+    die_with_parent,
     installed_postgres,
     start_postgres,
 )
@@ -286,7 +286,7 @@ def _start_again(server: PostgresServer, command: list[str | Path]) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent(PostgresServer.stop_signal),  # noqa: PLW1509
+            preexec_fn=die_with_parent(PostgresServer.stop_signal),  # noqa: PLW1509
             **account,  # type: ignore[call-overload]
         )
         # It ends at once as long as processes of the killed one hold the shared memory.
