@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.secret_scan import SecretScan
-from tests.servers import PostgresServer, RedisServer, running_postgres, running_redis
+from tests.servers import (
+    REDIS_URL,
+    PostgresServer,
+    RedisServer,
+    running_postgres,
+    running_redis,
+)
 
 pytest_plugins = ["pytester", "tests.databases"]
 
@@ -20,6 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
     worker: dict[str, str] = getattr(config, "workerinput", {})
     config.stash[_SCAN] = SecretScan(worker.get("workerid", ""))
     config.pluginmanager.register(config.stash[_SCAN], "keyturn-secret-scan")
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One process if all would share one Redis: some tests flush it."""
+    return 1 if os.environ.get(REDIS_URL) else None
 
 
 @pytest.fixture(scope="session")
