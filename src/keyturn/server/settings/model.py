@@ -127,7 +127,7 @@ class Settings(BaseSettings):
         "ES256, RS256, Ed25519", "ES256", "How access tokens are signed."
     )
     eddsa_header: Literal["EdDSA", "Ed25519"] = _setting(
-        "EdDSA, Ed25519", "EdDSA", "The `alg` that Ed25519 signs under: RFC 8037's name, which all know, or RFC 9864's."
+        "EdDSA, Ed25519", "EdDSA", "The `alg` of Ed25519: the name that all know, or RFC 9864's."
     )
     access_token_lifetime: int = _setting(
         "seconds", 300, "Life of an access token.", ge=1, le=86_400
