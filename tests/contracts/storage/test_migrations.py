@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, text, update
 
 from keyturn.server.domain.permissions import BUILT_IN_ROLES, EDITOR
-from keyturn.server.storage import StorageNotReady, migrate, open_storage, revision_of
+from keyturn.server.storage import StorageNotReady, migrate, migration, open_storage, revision_of
+from keyturn.server.storage.schema import REVISIONS
 from keyturn.server.storage.tables import metadata, roles
+
+
+def test_the_known_revisions_are_the_scripts() -> None:
+    scripts = ScriptDirectory.from_config(migration._config())
+    assert tuple(reversed([s.revision for s in scripts.walk_revisions()])) == REVISIONS
 
 
 async def test_history_makes_the_tables(database_url: str) -> None:

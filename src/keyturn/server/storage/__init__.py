@@ -15,7 +15,7 @@ from ..domain.errors import StorageNotReady
 from .engine import postgres_engine, sqlite_engine
 from .lookup_postgres import PostgresLookup
 from .lookup_sqlite import SqliteLookup
-from .migrate import migrate, require_schema, revision_of
+from .schema import require_schema, revision_of
 from .store import DatabaseStore
 from .urls import SqliteFile, is_sqlite, parse_url
 
@@ -30,6 +30,13 @@ __all__ = [
     "open_storage",
     "revision_of",
 ]
+
+
+async def migrate(url: str) -> None:
+    """Makes or updates the schema; see `migration.migrate`."""
+    from .migration import migrate as work  # Alembic costs a start a fifth of a second
+
+    await work(url)
 
 
 @dataclass(frozen=True, slots=True)

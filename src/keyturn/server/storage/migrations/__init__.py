@@ -1,1 +1,1 @@
-"""The schema's history, one for both dialects. `migrate.py` runs it; Alembic loads the files."""
+"""The schema's history, one for both dialects. `migration.py` runs it; Alembic loads the files."""

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection and in the transaction that `migrate.py` passes."""
+"""Alembic's entry: runs on the connection and in the transaction that `migration.py` passes."""
 
 from alembic import context
 

@@ -1,31 +1,23 @@
-"""Brings a database to this version's schema, and tells whether it is there."""
+"""Brings a database to this version's schema. Imported only where that is done: Alembic is slow."""
 
 import asyncio
 import os
 import sqlite3
 import time
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
 
-from ..domain.errors import StorageNotReady
 from ..domain.permissions import BUILT_IN_ROLES
-from .engine import connect_postgres, sqlite_engine
+from .engine import sqlite_engine
 from .faults import translated
+from .schema import MIGRATION_SECONDS, REVISIONS, current_revision, engine_for_schema
 from .tables import roles
 from .unit import Unit
-from .urls import PostgresServer, SqliteFile, parse_url
-
-#: Seconds to wait for another process that is migrating, and for one statement of ours.
-MIGRATION_SECONDS = 120.0
+from .urls import SqliteFile, parse_url
 
 # Any number, as long as nobody else in the database takes it: "keyturn" in ASCII.
 _ADVISORY_LOCK = 0x6B657974_75726E
@@ -44,7 +36,7 @@ async def migrate(url: str) -> None:
             await asyncio.to_thread(_make_file, target.path)
         engine = sqlite_engine(target, wait=MIGRATION_SECONDS)
     else:
-        engine = _postgres_engine(target)
+        engine = engine_for_schema(target)
     try:
         with translated():
             async with engine.begin() as connection:
@@ -59,46 +51,6 @@ async def migrate(url: str) -> None:
         await engine.dispose()
 
 
-async def revision_of(url: str) -> str | None:
-    """The schema's revision in the database; None when it was never migrated.
-
-    Raises Unavailable, and StorageNotReady when an SQLite file is not there.
-    """
-    target = parse_url(url)
-    if isinstance(target, SqliteFile):
-        engine = sqlite_engine(target, wait=MIGRATION_SECONDS)
-    else:
-        engine = _postgres_engine(target)
-    try:
-        return await _revision(engine, target)
-    finally:
-        await engine.dispose()
-
-
-async def require_schema(engine: AsyncEngine, target: SqliteFile | PostgresServer) -> None:
-    """Raises StorageNotReady unless the database has this version's schema, or a newer one's.
-
-    A newer one is fine: during an upgrade old processes go on, and may be restarted.
-    """
-    revision = await _revision(engine, target)
-    known, head = _history()
-    if revision is None or (revision in known and revision != head):
-        state = "has no schema" if revision is None else "has the schema of an older version"
-        raise StorageNotReady(f"The database {state}. Run `keyturn migrate` first.")
-
-
-async def _revision(engine: AsyncEngine, target: SqliteFile | PostgresServer) -> str | None:
-    if isinstance(target, SqliteFile) and not await asyncio.to_thread(target.path.is_file):
-        raise StorageNotReady("There is no database file. Run `keyturn migrate` first.")
-    with translated():
-        async with engine.connect() as connection:
-            return await connection.run_sync(_current)
-
-
-def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -107,18 +59,10 @@ def _config() -> Config:
     return config
 
 
-@cache
-def _history() -> tuple[frozenset[str], str | None]:
-    """The revisions that this version knows, and the last of them."""
-    scripts = ScriptDirectory.from_config(_config())
-    known = frozenset(script.revision for script in scripts.walk_revisions())
-    return known, scripts.get_current_head()
-
-
 def _upgrade(connection: Connection) -> bool:
     """False when the schema is a newer version's, whose roles are newer, too."""
-    current = _current(connection)
-    if current is not None and current not in _history()[0]:
+    current = current_revision(connection)
+    if current is not None and current not in REVISIONS:
         return False
     config = _config()
     config.attributes["connection"] = connection
@@ -134,15 +78,6 @@ async def _keep_built_in_roles(unit: Unit) -> None:
         await unit.run(
             statement.on_conflict_do_update(index_elements=[roles.c.id], set_=changed), row
         )
-
-
-def _postgres_engine(server: PostgresServer) -> AsyncEngine:
-    async def connect(*_: object, **__: object) -> object:
-        return await connect_postgres(server, statement_seconds=MIGRATION_SECONDS)
-
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool, hide_parameters=True
-    )
 
 
 def _make_file(path: Path) -> None:
