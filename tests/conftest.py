@@ -29,9 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(config.stash[_SCAN], "keyturn-secret-scan")
 
 
-def pytest_xdist_auto_num_workers() -> int | None:
-    """One process if all would share one Redis: some tests flush it."""
-    return 1 if os.environ.get(REDIS_URL) else None
+def pytest_xdist_auto_num_workers() -> int:
+    """One process if all would share one Redis, which some tests flush; else one more than cores.
+
+    Many tests wait rather than work: for a tail, a timeout, a server's start.
+    """
+    return 1 if os.environ.get(REDIS_URL) else (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")
