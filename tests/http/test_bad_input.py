@@ -100,6 +100,7 @@ class TestBody:
             b'{"token": ["x"]}',
             b'{"token": {"a": "b"}}',
             b'{"token": "a", "token": "b"}',
+            b'{"token": null, "token": "b"}',
             b'{"token": "a\\u0000"}',
             b'{"token": "\\ud800"}',
             b'{"token": NaN}',

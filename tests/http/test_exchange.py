@@ -373,6 +373,23 @@ class TestGrantsSetting:
         metadata = (await service.get("/.well-known/oauth-authorization-server")).json()
         assert metadata["grant_types_supported"] == ["client_credentials"]
 
+    async def test_no_refresh_token_that_nobody_takes(self, start: Any) -> None:
+        service: Running = await start(grants="password")
+        assert "refresh_token" not in await service.exchange()
+
+
+class TestResource:
+    async def test_400_unknown(self, service: Running) -> None:
+        """RFC 8707."""
+        answer = await service.token(
+            grant_type="password",
+            username=service.username,
+            password=service.api_key,
+            resource="https://elsewhere.example",
+        )
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
+        await service.exchange(resource=service.settings.audience)
+
 
 class TestUsage:
     async def test_last_use_and_issuance_are_noted(self, service: Running) -> None:

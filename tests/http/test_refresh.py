@@ -166,6 +166,40 @@ class TestAuthority:
         assert told["tenants"] == {service.globex: ["viewer"]}
 
 
+class TestTenant:
+    async def test_narrows_this_token_and_not_the_session(self, service: Running) -> None:
+        body = await service.exchange()
+        narrowed = await service.client.post(
+            "/iam/auth/token",
+            data={"grant_type": "refresh_token", "refresh_token": body["refresh_token"]},
+            headers={"x-tenant-id": service.acme},
+        )
+        told = claims(service, narrowed.json()["access_token"])
+        assert (told["tenant_id"], told["roles"]) == (service.acme, ["operator"])
+        whole = (await service.refresh(narrowed.json()["refresh_token"])).json()
+        assert len(claims(service, whole["access_token"])["tenants"]) == 2
+
+    async def test_403_beyond_the_session_and_nothing_is_spent(self, service: Running) -> None:
+        body = await service.exchange(tenant=service.acme)
+        answer = await service.client.post(
+            "/iam/auth/token",
+            data={"grant_type": "refresh_token", "refresh_token": body["refresh_token"]},
+            headers={"x-tenant-id": service.globex},
+        )
+        assert (answer.status_code, answer.json()["error"]) == (403, "access_denied")
+        assert (await service.refresh(body["refresh_token"])).status_code == 200
+
+    async def test_an_unlisted_session_ends_when_the_user_may_do_other_things(
+        self, service: Running
+    ) -> None:
+        for number in range(25):
+            await service.add_tenant(f"product {number}", parent_id=service.acme)
+        body = await service.exchange()
+        body = (await service.refresh(body["refresh_token"])).json()
+        await service.service.revoking.user(service.demo.user.id, Actor())
+        assert (await service.refresh(body["refresh_token"])).status_code == 400
+
+
 class TestClient:
     @pytest.mark.parametrize("secret", [True, False])
     async def test_200_as_the_key_it_was_given_to(self, service: Running, secret: bool) -> None:

@@ -165,6 +165,24 @@ class TestIntrospect:
         assert told["tenants"] == {service.globex: ["viewer"]}
         assert (await service.introspect(bound["access_token"], auth=asker)).json() == INACTIVE
 
+    async def test_nor_of_another_tenants_refresh_token(self, service: Running) -> None:
+        user = await service.add_user()
+        role = await service.add_role(service.globex, "resource-server", TOKENS_INTROSPECT)
+        await service.give(user.id, service.globex, role.id)
+        key = await service.add_key(user_id=user.id)
+        asker = (user.username, key.text)
+        token = (await service.exchange(tenant=service.acme))["refresh_token"]
+        for tenant in (None, service.globex):
+            told = await service.introspect(token, auth=asker, tenant=tenant)
+            assert told.json() == INACTIVE
+
+    async def test_200_inactive_once_the_user_is_disabled(self, service: Running) -> None:
+        body = await service.exchange()
+        async with service.service.parts.store.transaction() as tx:
+            await tx.users.set_disabled(service.demo.user.id, service.clock())
+        assert (await service.introspect(body["access_token"])).json() == INACTIVE
+        assert (await service.introspect(body["refresh_token"])).json() == INACTIVE
+
     async def test_a_token_above_twenty_tenants_answers_for_the_askers_tenant(
         self, service: Running
     ) -> None:

@@ -90,6 +90,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         pool_size=settings.database_pool_size,
         wait=settings.database_wait,
     ) as opened:
+        # With another master secret every good key would look wrong: that is no client's fault.
+        sealer = KeySealer(DerivedKeys(secrets, "signing keys", 64))
+        await signing_keys(opened.store, sealer, settings.signing_algorithm)
         key_format = ApiKeys(DerivedKeys(secrets, "api keys", 32))
         yield Parts(opened.store, opened.lookup, key_format, secrets)
 
@@ -148,7 +151,7 @@ def _wire(
         clock=utc_now,
     )
     surface = Surface(
-        tokens=TokenEndpoint(credentials, issuing, usage, settings.grants),
+        tokens=TokenEndpoint(credentials, issuing, usage, settings.grants, settings.audience),
         revocations=RevocationEndpoint(revoking),
         introspection=IntrospectionEndpoint(introspection, settings.issuer, settings.audience),
         callers=Callers(signer, revocations, lookup, utc_now),
@@ -184,7 +187,12 @@ def _checks(store: Store, revocations: KeptList) -> Mapping[str, Check]:
 @contextlib.asynccontextmanager
 async def _signer(settings: Settings, parts: Parts) -> AsyncIterator[AccessTokenSigner]:
     sealer = KeySealer(DerivedKeys(parts.secrets, "signing keys", 64))
-    issuing = TokenIssuing(settings.issuer, settings.audience, f"{settings.base_url}/users/me")
+    issuing = TokenIssuing(
+        settings.issuer,
+        settings.audience,
+        f"{settings.base_url}/users/me",
+        int(settings.lifetimes.longest_access.total_seconds()),
+    )
 
     opened: dict[str, SigningKey] = {}
 

@@ -98,7 +98,7 @@ class World:
 
     def state(self, session_id: str, generation: int) -> RefreshState:
         ends = int((datetime.now(UTC) + timedelta(hours=10)).timestamp())
-        return RefreshState(session_id, generation, self.key, ends, ends, UNLISTED)
+        return RefreshState(session_id, generation, self.key, ends, ends, UNLISTED, 1)
 
     def session(self, session_id: str) -> Session:
         return Session(session_id, self.key, self.user, 0, NOW, NOW + timedelta(hours=10))

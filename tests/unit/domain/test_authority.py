@@ -296,7 +296,7 @@ class TestManyPermissions:
             )  # fmt: skip
             payload = len(str(token)) * 4 / 3  # more than its JSON in base64
             assert payload + 400 < access.MAX_TEXT
-            state = RefreshState("s" * 36, 0, "k" * 22, 0, 0, authority)
+            state = RefreshState("s" * 36, 0, "k" * 22, 0, 0, authority, 1)
             assert len(sealer.seal(state)) < refresh.MAX_TEXT
             assert sealer.open(sealer.seal(state)) == state
         assert listed

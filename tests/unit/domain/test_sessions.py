@@ -16,7 +16,7 @@ from .worlds import PROPERTY
 STEP = datetime(2030, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 UNIX = int(STEP.timestamp())
 LIFETIMES = Lifetimes(refresh_token=1800)
-STATE = RefreshState("s", 4, "k", UNIX + 5, UNIX + 36_000, UNLISTED)
+STATE = RefreshState("s", 4, "k", UNIX + 5, UNIX + 36_000, UNLISTED, 1)
 SESSION = Session("s", "k", "u", 5, STEP, STEP + timedelta(hours=10))
 GRACE = 10
 

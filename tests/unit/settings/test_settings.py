@@ -133,6 +133,14 @@ class TestSources:
 
 
 class TestRefused:
+    @pytest.mark.parametrize("letter", ["/", "?", "#"])
+    def test_a_password_that_is_not_encoded_is_not_shown(self, letter: str) -> None:
+        part = secrets.token_urlsafe(12)
+        with pytest.raises(SettingsError) as caught:
+            load_settings(database_url=f"postgresql://u:{part}{letter}x@127.0.0.1/db", require=())
+        assert part not in str(caught.value)
+        assert "percent-encode" in str(caught.value)
+
     def test_without_database(self) -> None:
         assert "KEYTURN_DATABASE_URL (or KEYTURN_DATABASE_URL_FILE) is not set" in refused(
             database_url=""

@@ -75,7 +75,7 @@ class Forge:
         return f"{signed}.{b64(sealer.open(own, 'EdDSA').sign(signed.encode()))}"
 
     def elsewhere(self, issuer: str, audience: str) -> str:
-        issuing = Issuing(issuer, audience, ISSUING.claims_endpoint)
+        issuing = Issuing(issuer, audience, ISSUING.claims_endpoint, ISSUING.longest_life)
         return self.signing.sibling(issuing).sign(fresh(self.signing, ONE))
 
     def compressed(self) -> str:

@@ -28,7 +28,8 @@ ceilings = st.just(UNLISTED) | st.builds(
     Authority, st.none() | names, st.dictionaries(names, carried, max_size=4)
 )
 seconds = st.integers(0, 2**40)
-states = st.builds(RefreshState, names, st.integers(0, 2**31), names, seconds, seconds, ceilings)
+generations = epochs = st.integers(0, 2**31)
+states = st.builds(RefreshState, names, generations, names, seconds, seconds, ceilings, epochs)
 
 
 @cache
@@ -38,7 +39,7 @@ def sealer() -> RefreshSealer:
 
 def state(ceiling: Authority = UNLISTED) -> RefreshState:
     now = 1_900_000_000
-    return RefreshState(new_id(), 3, base62(uuid7_int(), 22), now, now + 36_000, ceiling)
+    return RefreshState(new_id(), 3, base62(uuid7_int(), 22), now, now + 36_000, ceiling, 7)
 
 
 def raw_of(text: str) -> bytes:

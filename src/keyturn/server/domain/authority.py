@@ -125,36 +125,49 @@ def granted(record: KeyRecord, *, tenant_id: str | None, scope: frozenset[str] |
     return Authority(tenant_id, tenants)
 
 
-def regranted(record: KeyRecord, ceiling: Authority, *, scope: frozenset[str] | None) -> Authority:
+def regranted(
+    record: KeyRecord,
+    ceiling: Authority,
+    *,
+    tenant_id: str | None = None,
+    scope: frozenset[str] | None,
+) -> Authority:
     """What a refreshed token may carry: what the user has now, never more than `ceiling`.
+
+    `tenant_id` narrows this token, not the session, to one of its tenants.
 
     Raises Refusal `invalid_scope` when `scope` is more than was first granted, and
     `invalid_grant` when nothing is left of the chosen tenant.
     """
     if ceiling.tenants is None:
+        if tenant_id is not None:
+            return granted(record, tenant_id=tenant_id, scope=scope)
         if scope is not None:
             raise _invalid_scope("an unlisted session has no scope to narrow")
         return ceiling
+    if tenant_id is not None:
+        if tenant_id not in ceiling.tenants:
+            raise not_a_member("the session does not reach the tenant")
+        listed = {tenant_id: ceiling.tenants[tenant_id]}
+    else:
+        listed, tenant_id = dict(ceiling.tenants), ceiling.tenant_id
     held = _by_tenant(record.roles)
     firsts = {
-        t: first
-        for t, first in ceiling.tenants.items()
-        if scope is None or scope <= first.permissions
+        name: first for name, first in listed.items() if scope is None or scope <= first.permissions
     }
     if scope is not None and not firsts:
         raise _invalid_scope("more than was first granted")
     carried: dict[str, Carried] = {}
-    for tenant_id, first in firsts.items():
-        roles = held.get(tenant_id)
+    for name, first in firsts.items():
+        roles = held.get(name)
         if roles is None:
             continue
-        bound = first.permissions if scope is None else scope
-        now = _carried(roles, bound)
-        names = tuple(name for name in now.roles if name in first.roles)
-        carried[tenant_id] = Carried(names, now.permissions)
-    if ceiling.tenant_id is not None and not carried:
+        now = _carried(roles, first.permissions if scope is None else scope)
+        kept = tuple(role for role in now.roles if role in first.roles)
+        carried[name] = Carried(kept, now.permissions)
+    if tenant_id is not None and not carried:
         raise bad_credentials("no role is left in the session's tenant")
-    return Authority(ceiling.tenant_id, carried)
+    return Authority(tenant_id, carried)
 
 
 def _fits(tenants: Mapping[str, Carried]) -> bool:

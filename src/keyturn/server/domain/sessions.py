@@ -16,6 +16,7 @@ class RefreshState:
 
     Times are Unix seconds. `session_ends_at` is the absolute end of the session. Two tokens
     of equal state are equal to the letter: that is how a retry gets the same successor.
+    `epoch` is the user's at the exchange: a session that lists nothing has no other ceiling.
     """
 
     session_id: str
@@ -24,6 +25,7 @@ class RefreshState:
     expires_at: int
     session_ends_at: int
     ceiling: Authority
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ def successor(state: RefreshState, rotated_at: datetime, lifetimes: Lifetimes) -
         expires_at=min(expires_at, state.session_ends_at),
         session_ends_at=state.session_ends_at,
         ceiling=state.ceiling,
+        epoch=state.epoch,
     )
 
 

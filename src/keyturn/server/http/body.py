@@ -11,7 +11,7 @@ from ..domain.errors import Code, Refusal, invalid_request
 
 #: Form fields or JSON members that are looked at; a token request has at most ten.
 MAX_FIELDS = 64
-#: Seconds that a client may take to send its body once it has begun.
+#: Seconds that a client may take to send its body.
 BODY_WAIT = 10.0
 
 FORM = b"application/x-www-form-urlencoded"
@@ -54,34 +54,28 @@ async def _read(request: Request, max_body: int) -> bytes:
     # A longer run of digits is too large whatever it says, and slow to make a number of.
     if length.isdecimal() and (len(length) > 12 or int(length) > max_body):
         raise _too_large()
-    message = await request.receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.request" and message.get("more_body"):
-        try:
-            async with asyncio.timeout(BODY_WAIT):
-                body = await _read_rest(request, body, max_body)
-        except TimeoutError:
-            raise invalid_request("The body did not arrive in time.") from None
-    elif message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    if len(body) > max_body:
-        raise _too_large()
-    return body
+    try:
+        # From the first byte on: who announces a body and sends none must not stay for ever.
+        async with asyncio.timeout(BODY_WAIT):
+            return await _receive(request, max_body)
+    except TimeoutError:
+        raise invalid_request("The body did not arrive in time.") from None
 
 
-async def _read_rest(request: Request, first: bytes, max_body: int) -> bytes:
-    chunks, size, more = [first], len(first), True
+async def _receive(request: Request, max_body: int) -> bytes:
+    chunks: list[bytes] = []
+    size, more = 0, True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        chunk = message.get("body", b"")
-        chunks.append(chunk)
+        chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > max_body:
             raise _too_large()
+        chunks.append(chunk)
         more = message.get("more_body", False)
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _too_large() -> Refusal:
@@ -114,6 +108,9 @@ def _json_pairs(body: bytes) -> list[tuple[str, str]]:
             raise _NotFlat
         if len(members) > MAX_FIELDS:
             raise invalid_request("There are too many parameters.")
+        names = [name for name, _ in members]
+        if len(set(names)) < len(names):
+            raise invalid_request("A parameter is repeated.")
         return [(name, _text(value)) for name, value in members if value is not None]
     except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are the first
         raise invalid_request("The body is not a JSON object of strings, in UTF-8.") from None

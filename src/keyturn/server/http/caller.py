@@ -8,6 +8,8 @@ from starlette.requests import Request
 from ..domain.errors import Code, Refusal, bad_token, invalid_request
 from ..domain.ids import parse_id
 
+_LONGEST_ADDRESS = 45  # an IPv6 address that embeds an IPv4 one
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -91,6 +93,8 @@ class Addresses:
 
 
 def _is_address(text: str) -> bool:
+    if len(text) > _LONGEST_ADDRESS or "%" in text:  # a scope id may hold anything
+        return False
     try:
         ipaddress.ip_address(text)
     except ValueError:

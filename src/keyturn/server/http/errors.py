@@ -18,6 +18,7 @@ STATUS = {
     Code.INVALID_CLIENT: 401,
     Code.INVALID_GRANT: 400,
     Code.INVALID_SCOPE: 400,
+    Code.INVALID_TARGET: 400,
     Code.UNAUTHORIZED_CLIENT: 400,
     Code.UNSUPPORTED_GRANT_TYPE: 400,
     Code.ACCESS_DENIED: 403,
@@ -97,7 +98,9 @@ class ErrorAnswers:
         codes = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.BODY_TOO_LARGE}
         code = codes.get(error.status_code, Code.INVALID_REQUEST)
         text = HTTPStatus(error.status_code).phrase + "."
-        return self._answer(request, error.status_code, code, text, dict(error.headers or {}))
+        return self._answer(
+            request, error.status_code, code, text, {**NO_STORE, **(error.headers or {})}
+        )
 
     async def _gone(self, request: Request, error: Exception) -> Response:
         return Response(status_code=400)  # nobody is left to read it

@@ -46,12 +46,18 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         issuing: Issuing,
         usage: Usage,
         grants: Collection[str],
+        audience: str,
     ) -> None:
-        """`grants` are the grant types that are switched on."""
+        """`grants` are the grant types that are switched on.
+
+        `audience` is the only `resource` (RFC 8707) that tokens are given out for.
+        """
         super().__init__()
         self.credentials = credentials
         self.issuing = issuing
+        self.gives_refresh_tokens = "refresh_token" in grants
         self._usage = usage
+        self._audience = audience
         for name, grant in GRANTS.items():
             if name in grants:
                 self.register_grant(grant)
@@ -62,6 +68,8 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         """The answer's body (RFC 6749, 5.1). Raises Refusal, Unavailable."""
         if "grant_type" not in call.params:
             raise invalid_request("A required parameter is missing.", detail="no grant_type")
+        if call.params.get("resource", self._audience) != self._audience:
+            raise Refusal(Code.INVALID_TARGET, "The resource is not known.")
         request = TokenRequest(call)
         try:
             grant = self.get_token_grant(request)

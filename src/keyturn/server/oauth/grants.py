@@ -35,6 +35,7 @@ class Services(Protocol):
 
     credentials: Credentials
     issuing: Issuing
+    gives_refresh_tokens: bool
 
 
 class TokenRequest(OAuth2Request):  # type: ignore[misc]  # authlib is untyped
@@ -153,7 +154,7 @@ class PasswordGrant(_Phases, ResourceOwnerPasswordCredentialsGrant):  # type: ig
         self._authorise()
 
     def generate_token(self, **_: Any) -> dict[str, Any]:
-        return self._exchange(with_refresh=True)
+        return self._exchange(with_refresh=self.server.gives_refresh_tokens)
 
 
 class ClientGrant(_Phases, ClientCredentialsGrant):  # type: ignore[misc]
@@ -179,7 +180,7 @@ class RefreshGrant(_Phases, RefreshTokenGrant):  # type: ignore[misc]
 
     async def fetch(self) -> None:
         text = self.request.form.get("refresh_token", "")
-        self.request.opened = await self.issuing.open(text)
+        self.request.opened = await self.issuing.open(text, self.request.call.tenant_id)
         secret = self.request.call.client.secret
         if secret:
             self.request.evidence = await self.credentials.examine(secret, ())
@@ -194,7 +195,8 @@ class RefreshGrant(_Phases, RefreshTokenGrant):  # type: ignore[misc]
         opened = self.request.opened
         assert opened is not None  # noqa: S101 - for mypy: the grant was validated
         scope = parse_scope(self.request.payload.scope)
-        self.request.authority = self.issuing.reauthorise(opened, scope)
+        tenant_id = self.request.call.tenant_id
+        self.request.authority = self.issuing.reauthorise(opened, tenant_id, scope)
         self.next_state = await self.issuing.spend(opened, self.request.call.actor)
 
     def authenticate_user(self, refresh_token: SessionToken) -> KeyRecord:

@@ -97,8 +97,12 @@ class Introspection:
         found = await self._revocations.find(rules.subjects(token))
         if rules.kills(found, token):
             return None
+        # The row must agree, as it must for a call to the service itself.
+        record = await self._lookup.find(token.key_id, tenants=visible)
+        if record is None or not record.live(self._clock()) or record.epoch > token.epoch:
+            return None
         if token.roles is None:
-            roles = await self._unlisted(token, visible)
+            roles = _roles_now(record)
         else:
             gone = rules.suspended(found)
             roles = {
@@ -108,19 +112,14 @@ class Introspection:
             }
         return LiveAccess(token, roles) if roles else None
 
-    async def _unlisted(self, token: VerifiedToken, visible: Sequence[str]) -> Roles:
-        record = await self._lookup.find(token.key_id, tenants=visible)
-        roles: Roles = {}
-        for item in record.roles if record else ():
-            roles[item.tenant_id] = (*roles.get(item.tenant_id, ()), item.role.name)
-        return roles
-
     async def _refresh_token(
         self, state: RefreshState, visible: Sequence[str]
     ) -> LiveRefresh | None:
         now = self._clock()
         if state.expires_at <= now.timestamp():
             return None
+        if state.ceiling.tenants is not None:
+            visible = [tenant_id for tenant_id in visible if tenant_id in state.ceiling.tenants]
         record = await self._lookup.find(state.key_id, tenants=visible)
         if record is None or not record.live(now) or not record.roles:
             return None
@@ -140,6 +139,13 @@ def _tenants_named(token: VerifiedToken | None, state: RefreshState | None) -> l
     if state is not None and state.ceiling.tenants is not None:
         return list(state.ceiling.tenants)
     return None
+
+
+def _roles_now(record: KeyRecord) -> Roles:
+    roles: Roles = {}
+    for item in record.roles:
+        roles[item.tenant_id] = (*roles.get(item.tenant_id, ()), item.role.name)
+    return roles
 
 
 def _may_ask(asker: KeyRecord) -> list[str]:

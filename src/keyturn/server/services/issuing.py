@@ -4,7 +4,7 @@ An exchange writes nothing: its refresh token carries the session, sealed. A ref
 generation with one conditional statement, and only then signs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..domain.authority import Authority, granted, regranted
@@ -93,12 +93,13 @@ class Issuing:
             expires_at=min(now + self._lifetimes.refresh_token, end),
             session_ends_at=end,
             ceiling=authority,
+            epoch=record.epoch,
         )
         return self._answer(record, authority, session_id, now, state)
 
     # --- refresh --------------------------------------------------------------------------
 
-    async def open(self, text: str) -> Opened | None:
+    async def open(self, text: str, tenant_id: str | None = None) -> Opened | None:
         """The session that `text` belongs to and its key, one read; None when it is not valid.
 
         Whether its generation is still live only `spend` can tell. Raises Unavailable.
@@ -106,17 +107,21 @@ class Issuing:
         state = self._refresh.open(text)
         if state is None or state.expires_at <= self._clock().timestamp():
             return None
-        tenants = state.ceiling.tenants
-        record = await self._lookup.find(
-            state.key_id, tenants=() if tenants is None else tuple(tenants)
-        )
+        unlisted = state.ceiling.tenants is None
+        tenants = tuple(state.ceiling.tenants or ((tenant_id,) if tenant_id else ()))
+        record = await self._lookup.find(state.key_id, tenants=tenants)
         if record is None or not record.live(self._clock()):
             return None
+        if unlisted and record.epoch != state.epoch:
+            return None  # what was first granted is not known any more
         return Opened(state, record)
 
-    def reauthorise(self, opened: Opened, scope: frozenset[str] | None) -> Authority:
+    def reauthorise(
+        self, opened: Opened, tenant_id: str | None, scope: frozenset[str] | None
+    ) -> Authority:
         """What the refreshed token may carry. Raises Refusal (see domain.authority)."""
-        return regranted(opened.record, opened.state.ceiling, scope=scope)
+        ceiling = opened.state.ceiling
+        return regranted(opened.record, ceiling, tenant_id=tenant_id, scope=scope)
 
     async def spend(self, opened: Opened, actor: Actor) -> RefreshState:
         """Spends the presented generation and gives the next one's state.
@@ -164,7 +169,12 @@ class Issuing:
                 AuditEvent(
                     action="session.reuse_detected",
                     outcome="session_ended",
-                    actor=actor,
+                    actor=replace(
+                        actor,
+                        user_id=opened.record.user_id,
+                        key_id=opened.record.key_id,
+                        session_id=session.id,
+                    ),
                     tenant_id=opened.state.ceiling.tenant_id,
                     target=session.id,
                     data={

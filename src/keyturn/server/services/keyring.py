@@ -19,13 +19,23 @@ class SigningKeyMaker(Protocol):
 
     def new(self, algorithm: str, slot: str, now: datetime) -> StoredSigningKey: ...
 
+    def check(self, stored: StoredSigningKey) -> None:
+        """Raises StorageNotReady for a key that the master secret does not open."""
+        ...
+
 
 async def signing_keys(
     store: Store, maker: SigningKeyMaker, algorithm: str
 ) -> Sequence[StoredSigningKey]:
-    """All stored keys, with a current one of `algorithm` among them. Raises Unavailable."""
+    """All stored keys, with a current one of `algorithm` among them.
+
+    Raises Unavailable, and StorageNotReady when the master secret is not this database's: that
+    is found out before a key is added, or the right secret would be the wrong one from then on.
+    """
     async with store.transaction() as tx:
         keys = await tx.signing_keys.all()
+        for key in keys:
+            maker.check(key)
         if any(key.algorithm == algorithm and key.slot == CURRENT for key in keys):
             return keys
         fresh = maker.new(algorithm, CURRENT, await tx.now())

@@ -3,6 +3,7 @@
 Each writes the truth and its audit event in one transaction, and then tells the fast copy.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ..domain import revocations as rules
@@ -57,14 +58,16 @@ class Revoking:
         if state is not None:
             record = await self._owner(state.key_id, client)
             if record is not None:
-                await self._end_sealed(state, record, actor)
+                who = replace(actor, user_id=record.user_id, key_id=record.key_id)
+                await self._end_sealed(state, record, who)
             return
         try:
             token = self._access.verify(text)
         except Refusal:
             return
         if await self._owner(token.key_id, client) is not None:
-            await self.token(token, actor)
+            who = replace(actor, user_id=token.user_id, key_id=token.key_id)
+            await self.token(token, replace(who, session_id=token.session_id))
 
     async def token(self, token: VerifiedToken, actor: Actor) -> None:
         """Ends one access token."""

@@ -1,8 +1,26 @@
 """What single settings are checked for."""
 
+import re
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
+
+_DATABASE_URL = re.compile(r"sqlite(\+\w+)?:///(?!:memory:).|postgres(ql)?(\+\w+)?://.")
+
+
+def check_database_url(url: str) -> None:
+    """Raises ValueError for what no database has. Its text never quotes the URL: a password."""
+    if not _DATABASE_URL.match(url):
+        raise ValueError("must be sqlite:///path/to/file or postgresql://user@host/name")
+    if url.startswith("sqlite"):
+        return
+    try:
+        odd = urlsplit(url).port == 0 or "#" in url
+    except ValueError:
+        odd = True
+    if odd:
+        raise ValueError("has an odd port: percent-encode / ? # @ in the password")
 
 
 def is_loopback(host: str) -> bool:

@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from ..domain.sessions import Lifetimes
-from .checks import check_strength, is_loopback
+from .checks import check_database_url, check_strength, is_loopback
 
 PREFIX = "KEYTURN_"
 CONFIG = "KEYTURN_CONFIG"
@@ -28,7 +28,6 @@ CONFIG = "KEYTURN_CONFIG"
 #: Settings that may come from a file, named by the variable with `_FILE` appended.
 FROM_FILE = ("master_secret", "previous_master_secrets", "database_url", "redis_url")
 
-_DATABASE_URL = re.compile(r"sqlite(\+\w+)?:///(?!:memory:).|postgres(ql)?(\+\w+)?://.")
 
 Grant = Literal["password", "client_credentials", "refresh_token"]
 
@@ -226,9 +225,8 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        if url and not _DATABASE_URL.match(url):
-            raise ValueError("must be sqlite:///path/to/file or postgresql://user@host/name")
+        if value:
+            check_database_url(value.get_secret_value())
         return value
 
     @field_validator("redis_url")

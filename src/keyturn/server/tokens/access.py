@@ -19,11 +19,16 @@ MAX_TEXT = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Issuing:
-    """What every token says alike. `claims_endpoint` serves callers with too many tenants."""
+    """What every token says alike. `claims_endpoint` serves callers with too many tenants.
+
+    No token is accepted longer than `longest_life` seconds after it was issued: revocations are
+    kept so long, and the lifetime may have been longer when it was.
+    """
 
     issuer: str
     audience: str
     claims_endpoint: str
+    longest_life: int
 
 
 class AccessTokenSigner:
@@ -92,7 +97,8 @@ class AccessTokenSigner:
         # another service under the same keys (issuer, audience) and the time.
         if claims["iss"] != self._issuing.issuer or claims["aud"] != self._issuing.audience:
             raise bad_token("of another issuer or for another audience")
-        if claims["exp"] <= self._clock().timestamp():
+        now = self._clock().timestamp()
+        if min(claims["exp"], claims["iat"] + self._issuing.longest_life) <= now:
             raise bad_token("expired")
         tenant_id: str | None = claims.get("tenant_id")
         roles: dict[str, tuple[str, ...]] | None = None

@@ -83,15 +83,25 @@ def _encode(state: RefreshState) -> bytes:
             tenants,
             sets,
             names,
+            state.epoch,
         ],
         option=orjson.OPT_SORT_KEYS,
     )
 
 
 def _decode(data: bytes) -> RefreshState:
-    session_id, generation, key_id, expires_at, session_ends_at, tenant_id, tenants, sets, names = (
-        orjson.loads(data)
-    )
+    [
+        session_id,
+        generation,
+        key_id,
+        expires_at,
+        session_ends_at,
+        tenant_id,
+        tenants,
+        sets,
+        names,
+        epoch,
+    ] = orjson.loads(data)
     listed: dict[str, Carried] | None = None
     if tenants is not None:
         permissions = [frozenset(names[n] for n in item) for item in sets]
@@ -100,4 +110,4 @@ def _decode(data: bytes) -> RefreshState:
             for tenant, (roles, index) in tenants.items()
         }
     ceiling = Authority(tenant_id, listed)
-    return RefreshState(session_id, generation, key_id, expires_at, session_ends_at, ceiling)
+    return RefreshState(session_id, generation, key_id, expires_at, session_ends_at, ceiling, epoch)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from ..domain.errors import StorageNotReady
 from ..domain.model import StoredSigningKey
 from .secrets import DerivedKeys
 
@@ -32,8 +33,14 @@ Sign = Callable[[bytes], bytes]
 Verify = Callable[[bytes, bytes], bool]
 
 
-class UnreadableSigningKey(Exception):
-    """A stored key cannot be decrypted: the master secret is not the one that sealed it."""
+class UnreadableSigningKey(StorageNotReady):
+    """A stored key cannot be used: sealed with another master secret, or changed by hand."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database's signing keys cannot be opened: KEYTURN_MASTER_SECRET is not the one"
+            " that they were made with, and KEYTURN_PREVIOUS_MASTER_SECRETS does not name it."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,47 +145,58 @@ class KeySealer:
         sealed = version + AESSIV(self._keys.current).encrypt(private, [b"signing", kid.encode()])
         return StoredSigningKey(kid, algorithm, slot, _public(jwk), sealed, now)
 
+    def check(self, stored: StoredSigningKey) -> None:
+        """Raises UnreadableSigningKey for a key that was sealed with another master secret."""
+        self._unsealed(stored)
+
     def open(self, stored: StoredSigningKey, eddsa_header: str) -> SigningKey:
         """The key ready for use.
 
         `eddsa_header` is the `alg` that Ed25519 signs under: `EdDSA`, or RFC 9864's `Ed25519`.
         Raises UnreadableSigningKey.
         """
-        key = self._keys.get(int.from_bytes(stored.sealed_private[:4], "big"))
-        if key is None:
-            raise UnreadableSigningKey(stored.kid)
-        try:
-            data = AESSIV(key).decrypt(stored.sealed_private[4:], [b"signing", stored.kid.encode()])
-        except InvalidTag:
-            raise UnreadableSigningKey(stored.kid) from None
-        private = orjson.loads(data)
+        private = orjson.loads(self._unsealed(stored))
         alg = eddsa_header if stored.algorithm == "Ed25519" else stored.algorithm
-        sign, verify = _functions(stored.algorithm, private)
+        jwk = _imported(stored.algorithm, private)
+        # What is published follows from the sealed key: a public part that somebody wrote into
+        # the row would have resource servers trust his key.
+        if jwk.thumbprint() != stored.kid:
+            raise UnreadableSigningKey
+        sign, verify = _functions(jwk)
         names = _EDDSA_NAMES if stored.algorithm == "Ed25519" else (alg,)
         accepted = tuple(_header(name, stored.kid) for name in names)
-        public = {**stored.public_jwk, "kid": stored.kid, "use": "sig", "alg": alg}
+        public = {**_public(jwk), "kid": stored.kid, "use": "sig", "alg": alg}
         return SigningKey(
             stored.kid, stored.algorithm, _header(alg, stored.kid), accepted, public, sign, verify
         )
 
+    def _unsealed(self, stored: StoredSigningKey) -> bytes:
+        key = self._keys.get(int.from_bytes(stored.sealed_private[:4], "big"))
+        if key is None:
+            raise UnreadableSigningKey
+        try:
+            return AESSIV(key).decrypt(stored.sealed_private[4:], [b"signing", stored.kid.encode()])
+        except InvalidTag:
+            raise UnreadableSigningKey from None
 
-def _functions(algorithm: str, private: dict[str, str | list[str]]) -> tuple[Sign, Verify]:
-    if private.get("kty") != _KEY_TYPES.get(algorithm):  # a row that was changed by hand
-        raise UnreadableSigningKey(f"not a private key for {algorithm}")
-    # The JWK types' own private_key is typed loosely.
+
+def _imported(algorithm: str, private: dict[str, str | list[str]]) -> ECKey | RSAKey | OKPKey:
+    if private.get("kty") != _KEY_TYPES.get(algorithm):
+        raise UnreadableSigningKey
     if algorithm == "ES256":
-        ec_key = ECKey.import_key(private).private_key
-        if isinstance(ec_key, ec.EllipticCurvePrivateKey):
-            return _es256(ec_key)
-    elif algorithm == "RS256":
-        rsa_key = RSAKey.import_key(private).private_key
-        if isinstance(rsa_key, rsa.RSAPrivateKey):
-            return _rs256(rsa_key)
-    elif algorithm == "Ed25519":
-        okp_key = OKPKey.import_key(private).private_key
-        if isinstance(okp_key, ed25519.Ed25519PrivateKey):
-            return _ed25519(okp_key)
-    raise UnreadableSigningKey(f"not a private key for {algorithm}")
+        return ECKey.import_key(private)
+    return RSAKey.import_key(private) if algorithm == "RS256" else OKPKey.import_key(private)
+
+
+def _functions(jwk: ECKey | RSAKey | OKPKey) -> tuple[Sign, Verify]:
+    key = jwk.private_key
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return _es256(key)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return _rs256(key)
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return _ed25519(key)
+    raise UnreadableSigningKey
 
 
 def _public(jwk: ECKey | RSAKey | OKPKey) -> dict[str, str]:
