@@ -31,7 +31,7 @@ help: ## list these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
 		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
-run: $(SERVER) ## start the service on this machine with a demo tenant and a key
+run: $(SERVER) ## start the service on this machine with two demo tenants and a key
 	@exec $(BIN)/keyturn dev $(ARGS)
 
 test: $(DEV) ## run all tests; starts PostgreSQL and Redis by itself

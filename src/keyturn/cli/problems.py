@@ -47,7 +47,9 @@ def reported() -> Iterator[None]:
     except Problem as error:
         line, code = str(error), error.code
     except SettingsError as error:
-        line, code = str(error), ExitCode.USAGE
+        # Its text holds no value, and its words ("…_SECRET: must …") would be masked.
+        say(f"keyturn: {error}")
+        raise typer.Exit(ExitCode.USAGE) from None
     except Refusal as error:
         line, code = error.public, ExitCode.FAILED
     except Unavailable as error:
