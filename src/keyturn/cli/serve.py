@@ -81,7 +81,7 @@ def uvicorn_options(settings: "Settings") -> dict[str, Any]:
         "host": settings.host,
         "port": settings.port,
         "loop": "auto",  # uvloop where there is one
-        "http": "httptools",
+        "http": "keyturn.server.http.protocol:BoundedHttp",
         "ws": "none",
         "lifespan": "on",
         "ssl_certfile": settings.tls_cert_file,
