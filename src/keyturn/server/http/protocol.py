@@ -36,7 +36,8 @@ class BoundedHttp(HttpToolsProtocol):
         """Counts while a head is incomplete; between requests uvicorn's keep-alive limit holds."""
         if self._in_head and self._deadline is None:
             self._expect_head()
-        self._completed = False
+        # What ends a body is not part of a head, though a head is expected after it.
+        self._completed = not self._in_head
         super().data_received(data)
         if self._in_head and not self._completed and not self.transport.is_closing():
             self._head += len(data)
