@@ -25,7 +25,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check bench format lock clean force
+.PHONY: help run test check bench format requests lock clean force
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -43,6 +43,7 @@ check: $(DEV) ## lint, format, types, import arrows, openapi.yaml
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/openapi-spec-validator openapi.yaml
+	$(BIN)/python deploy/requests/make.py --check
 
 bench: $(DEV) ## load a running service and print tokens per second
 	@exec $(BIN)/python -m tests.bench $(ARGS)
@@ -50,6 +51,9 @@ bench: $(DEV) ## load a running service and print tokens per second
 format: $(DEV) ## put the sources in order
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+requests: $(DEV) ## make deploy/requests/ of openapi.yaml
+	$(BIN)/python deploy/requests/make.py
 
 lock: ## choose the newest dependencies and write deploy/lock/*.txt
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; mkdir -p deploy/lock; \

@@ -29,8 +29,9 @@ import httpx
 import pytest
 
 import keyturn
-from keyturn.server.app import migrate, open_parts
+from keyturn.server.app import migrate
 from keyturn.server.domain.ids import SECRET_LETTERS, base62
+from keyturn.server.parts import open_parts
 from keyturn.server.services.bootstrap import make_demo
 from keyturn.server.settings import Settings
 from tests.databases import database, dump_postgres, dump_sqlite

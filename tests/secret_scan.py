@@ -32,6 +32,7 @@ CLIENT_LOGGERS = (
 _ROOT = "KEYTURN_TEST_LOGS"
 
 _API_KEY = re.compile(r"kt_[0-9A-Za-z]{22}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}")
+_INVITATION = re.compile(r"kti_[0-9A-Za-z]{43}")
 _REFRESH_TOKEN = re.compile(r"ktr_[0-9A-Za-z_-]{20,}")
 _JWT = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}", re.ASCII)
 _PEM = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
@@ -42,6 +43,7 @@ _BASIC = re.compile(r"\bBasic\s+([0-9A-Za-z+/]{12,}={0,2})", re.IGNORECASE)
 # Each pattern with a text it cannot match without: most lines hold none of them.
 _KINDS = (
     ("API key", "kt_", _API_KEY),
+    ("invitation code", "kti_", _INVITATION),
     ("refresh token", "ktr_", _REFRESH_TOKEN),
     ("JWT", "eyJ", _JWT),
     ("private key", "PRIVATE KEY", _PEM),

@@ -22,6 +22,7 @@ MAX_LINES = 320
 SERVER_EXTRA = (
     "aiosqlite",
     "alembic",
+    "argon2",
     "asyncpg",
     "authlib",
     "httptools",

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlsplit
 
 import asyncpg
 
-from keyturn.server.app import migrate, open_parts
+from keyturn.server.app import migrate
+from keyturn.server.parts import open_parts
 from keyturn.server.services.bootstrap import Demo, make_demo
 from keyturn.server.settings import Settings
 from tests.servers import POSTGRES_URL, running_postgres

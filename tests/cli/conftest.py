@@ -1,5 +1,6 @@
 """Runs the command line in an empty directory, in this process or as one of its own."""
 
+import io
 import json
 import logging
 import os
@@ -8,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -41,7 +42,7 @@ class Running:
     """A `keyturn dev --json` that has said it is ready."""
 
     process: "subprocess.Popen[str]"
-    line: dict[str, Any]
+    line: dict[str, Any] = field(repr=False)  # has keys
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Its exit code, and what else it wrote to stdout."""
@@ -61,17 +62,21 @@ def plain_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def environment() -> dict[str, str]:
-    return plain_environment()
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {**plain_environment(), "XDG_CONFIG_HOME": str(tmp_path / "config")}
 
 
 @pytest.fixture
 def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> Iterator[Run]:
     """Runs one command to its end, here (a process takes seconds only to import everything).
 
-    Keyword arguments are settings. What a command changes in its process is put back.
+    `stdin` is what it may read there; all other keyword arguments are settings. What a command
+    changes in its process is put back.
     """
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -79,10 +84,12 @@ def run(
     on_sigterm, umask = signal.getsignal(signal.SIGTERM), os.umask(0o022)
     os.umask(umask)
 
-    def command(*arguments: str, **settings: str) -> Done:
+    def command(*arguments: str, stdin: str | None = None, **settings: str) -> Done:
         with monkeypatch.context() as patch:
             patch.chdir(tmp_path)
-            patch.setattr(os, "environ", plain_environment())
+            patch.setattr(os, "environ", environment.copy())
+            if stdin is not None:
+                patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
             for name, value in settings.items():
                 os.environ[f"KEYTURN_{name.upper()}"] = value
             capfd.readouterr()
@@ -129,3 +136,43 @@ def _log(directory: Path, name: str) -> Iterator[TextIO]:
     safe = "".join(letter if letter.isalnum() else "-" for letter in name)
     with (directory / f"{safe}.log").open("a", encoding="utf-8") as log:
         yield log
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, log_dir: Path) -> Iterator[Running]:
+    """A running service with the demo, for a whole file of tests."""
+    with running_dev(tmp_path_factory.mktemp("served"), log_dir) as running:
+        yield running
+
+
+@pytest.fixture
+def who(served: Running) -> dict[str, str]:
+    """The demo's administrator in acme, as the environment says it."""
+    return {
+        "url": served.line["issuer"],
+        "username": served.line["admin_username"],
+        "api_key": served.line["admin_api_key"],
+        "tenant": served.line["tenants"][0]["id"],
+    }
+
+
+@pytest.fixture
+def admin(run: Run, who: dict[str, str]) -> Run:
+    """Runs a command as the demo's administrator, who needs no profile."""
+
+    def command(*arguments: str, **more: str) -> Done:
+        return run(*arguments, **{**who, **more})
+
+    return command
+
+
+@pytest.fixture
+def answer(admin: Run) -> Callable[..., Any]:
+    """What a command as the administrator prints with --json; it must succeed."""
+
+    def command(*arguments: str, **more: str) -> Any:
+        done = admin(*arguments, "--json", **more)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return command

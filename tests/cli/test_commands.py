@@ -90,7 +90,8 @@ class TestUsage:
         assert f"\n    {'KEYTURN_DATABASE_URL=' if command == 'migrate' else 'keyturn'}" in text
 
     def test_help_lists_exit_codes(self) -> None:
-        assert "3  a store is unavailable" in CliRunner().invoke(app, ["--help"]).stdout
+        text = CliRunner().invoke(app, ["--help"]).stdout
+        assert "3  a store or the service is unavailable" in text
 
 
 class TestSettings:

@@ -181,7 +181,7 @@ def test_data_dir_with_odd_characters(tmp_path: Path) -> None:
 def test_printed_lines_work_when_pasted(
     tmp_path: Path, environment: dict[str, str], log_dir: Path
 ) -> None:
-    """In a bash that has only curl and python3, at a width at which Rich would wrap."""
+    """In a bash that has curl and python3 only, at a width at which Rich would wrap."""
     with (log_dir / "dev-people.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "keyturn.cli", "dev", "--port", "0"],
@@ -207,18 +207,21 @@ def test_printed_lines_work_when_pasted(
             text=True,
             timeout=PATIENCE,
             check=True,
-            env={"PATH": os.environ["PATH"]},
+            # The last command is this one's own, which need not be installed.
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": environment["PYTHONPATH"]},
         )
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE)
-    answers = [json.loads(line) for line in pasted.stdout.splitlines() if line]
+    said = [line for line in pasted.stdout.splitlines() if line]
+    answers = [json.loads(line) for line in said if line.startswith("{")]
     json_exchange, form_exchange, me, tenant, refreshed, jwks = answers
     for tokens in (json_exchange, form_exchange, refreshed):
         assert {"access_token", "refresh_token", "expires_in"} <= tokens.keys()
     assert {role["tenant_name"] for role in me["roles"]} == {"acme", "globex"}
     assert "acme" in json.dumps(tenant)
     assert jwks["keys"]
+    assert said[len(answers)].split() == ["username", "admin@keyturn.internal"]
     assert pasted.stderr == ""
     assert str(tmp_path / ".keyturn-dev") in "".join(printed)
     # Each command is whole: one that Rich wrapped would not be.

@@ -19,12 +19,12 @@ from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import (
     ApiKey,
     Membership,
-    MembershipState,
     Role,
     Tenant,
     User,
     UserKind,
 )
+from keyturn.server.parts import open_parts
 from keyturn.server.services.bootstrap import Demo, make_demo
 from keyturn.server.services.ports import NewKey
 from keyturn.server.settings import Settings
@@ -95,6 +95,11 @@ class Running:
         body: dict[str, Any] = answer.json()
         return body
 
+    async def exchange_for(self, user: User, **more: Any) -> dict[str, Any]:
+        """The tokens of a new key of `user`."""
+        key = await self.add_key(user_id=user.id, home_tenant_id=user.home_tenant_id)
+        return await self.exchange(key=key, user=user.username, **more)
+
     async def refresh(self, token: str, **params: Any) -> httpx.Response:
         return await self.token(grant_type="refresh_token", refresh_token=token, **params)
 
@@ -118,19 +123,45 @@ class Running:
             headers={"x-tenant-id": tenant} if tenant else None,
         )
 
-    # --- what administrators will do by REST -----------------------------------------------
+    # --- what the platform's administrator does by REST -------------------------------------
+
+    async def administer(
+        self, method: str, path: str, tenant: str, json: Any = None
+    ) -> httpx.Response:
+        """Calls `/iam` + path in a tenant; must succeed."""
+        username, _ = self.admin
+        body = await self.exchange(key=self.demo.platform.key, user=username, tenant=tenant)
+        headers = {"Authorization": f"Bearer {body['access_token']}", "x-tenant-id": tenant}
+        answer = await self.client.request(method, f"/iam{path}", headers=headers, json=json)
+        assert answer.is_success, answer.text
+        return answer
+
+    async def revoke_key(self, key_id: str) -> None:
+        """A key at home in acme."""
+        await self.administer("POST", f"/api-keys/{key_id}/revoke", self.acme)
+
+    async def reauthorise(self) -> None:
+        """Changes what the demo's user may do with its key: the epoch rises."""
+        path = f"/api-keys/{self.demo.key.key_id}"
+        await self.administer("PATCH", path, self.acme, {"networks": ["0.0.0.0/0", "::/0"]})
+
+    async def suspend(self, tenant_id: str) -> None:
+        root = self.demo.platform.tenant.id
+        await self.administer("POST", f"/tenants/{tenant_id}/suspend", root)
+
+    # --- what is put into the store as it is ------------------------------------------------
 
     async def add_key(self, **changes: Any) -> NewKey:
         """A further key of the demo's service user, or of `user_id`."""
         new = self.service.parts.key_format.new()
-        key = ApiKey(new.key_id, self.demo.user.id, new.key_id, self.clock())
+        key = ApiKey(new.key_id, self.demo.user.id, self.acme, new.key_id, self.clock())
         async with self.service.parts.store.transaction() as tx:
             await tx.api_keys.add(replace(key, **changes), new.hash)
         return new
 
-    async def add_user(self, kind: UserKind = UserKind.SERVICE) -> User:
+    async def add_user(self, kind: UserKind = UserKind.SERVICE, home: str = "") -> User:
         name = f"user-{new_id()}"
-        user = User(new_id(), kind, name, name, self.acme, 1, self.clock())
+        user = User(new_id(), kind, name, name, home or self.acme, 1, self.clock())
         async with self.service.parts.store.transaction() as tx:
             await tx.users.add(user)
         return user
@@ -148,17 +179,9 @@ class Running:
             await tx.roles.add(role)
         return role
 
-    async def give(
-        self,
-        user_id: str,
-        tenant_id: str,
-        role_id: str,
-        state: MembershipState = MembershipState.ACCEPTED,
-    ) -> None:
+    async def give(self, user_id: str, tenant_id: str, role_id: str) -> None:
         async with self.service.parts.store.transaction() as tx:
-            await tx.users.add_membership(
-                Membership(user_id, tenant_id, role_id, state, self.clock())
-            )
+            await tx.memberships.add(Membership(user_id, tenant_id, role_id, self.clock()))
 
 
 @dataclass(frozen=True)
@@ -175,7 +198,7 @@ class World:
         settings = Settings(database_url=url, master_secret=secret)
 
         async def made() -> Demo:
-            async with wiring.open_parts(settings) as parts:
+            async with open_parts(settings) as parts:
                 demo = await make_demo(parts.store, parts.key_format)
             async with wiring.open_service(settings):
                 return demo

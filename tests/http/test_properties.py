@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyturn.server import app as wiring
+from keyturn.server.parts import open_parts
 from keyturn.server.services.bootstrap import Demo, make_demo
 from keyturn.server.settings import Settings
 from tests.http.contract import check, operations
@@ -72,7 +73,7 @@ class World:
 
     async def _start(self) -> Demo:
         await wiring.migrate(self.settings)
-        async with wiring.open_parts(self.settings) as parts:
+        async with open_parts(self.settings) as parts:
             demo = await make_demo(parts.store, parts.key_format)
         await self.lifespan.__aenter__()
         return demo

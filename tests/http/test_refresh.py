@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keyturn.server.domain.model import Actor, Role
+from keyturn.server.domain.model import Role
 from tests.http.conftest import Running
 from tests.http.test_exchange import C1, claims
 
@@ -114,7 +114,7 @@ class TestEnd:
     async def test_400_once_the_key_or_user_is_gone(self, service: Running, what: str) -> None:
         token = (await service.exchange())["refresh_token"]
         if what == "key":
-            await service.service.revoking.key(service.demo.key.key_id, Actor())
+            await service.revoke_key(service.demo.key.key_id)
         else:
             async with service.service.parts.store.transaction() as tx:
                 await tx.users.set_disabled(service.demo.user.id, service.clock())
@@ -160,7 +160,7 @@ class TestAuthority:
 
     async def test_what_was_taken_is_not_in_it(self, service: Running) -> None:
         body = await service.exchange()
-        await service.service.revoking.suspend_tenant(service.acme, Actor())
+        await service.suspend(service.acme)
         refreshed = (await service.refresh(body["refresh_token"])).json()
         told = claims(service, refreshed["access_token"])
         assert told["tenants"] == {service.globex: ["viewer"]}
@@ -196,7 +196,7 @@ class TestTenant:
             await service.add_tenant(f"product {number}", parent_id=service.acme)
         body = await service.exchange()
         body = (await service.refresh(body["refresh_token"])).json()
-        await service.service.revoking.user(service.demo.user.id, Actor())
+        await service.reauthorise()
         assert (await service.refresh(body["refresh_token"])).status_code == 400
 
 

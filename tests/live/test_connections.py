@@ -1,5 +1,7 @@
 """What a connection may do before its request is one."""
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -40,6 +42,18 @@ def answer(sock: socket.socket) -> bytes:
         assert part, data
         data += part
     return data
+
+
+@contextmanager
+def stopped(live: Live) -> Iterator[None]:
+    """The server's process stands still: what is sent meanwhile, it reads in one piece."""
+    pid = live.server.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("kind", ["one long header", "many headers", "a long line"])
@@ -83,6 +97,23 @@ def test_200_long_bodies_slow_heads_and_several_requests(live: Live) -> None:
             b"Content-Type: application/x-www-form-urlencoded\r\n"
         )
         sock.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert b"invalid_request" in answer(sock)
+        sock.sendall(LINE + b"\r\n")
+        assert answer(sock).startswith(b"HTTP/1.1 200")
+
+
+def test_the_end_of_a_body_is_not_a_long_head(live: Live) -> None:
+    last = b"x" * (MAX_HEAD + 4_096)
+    with connected(live) as sock:
+        sock.sendall(
+            b"POST /iam/auth/token HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n"
+            b"Content-Length: %d\r\n\r\na=" % (len(last) + 2)
+        )
+        # So its head is read.
+        assert sock.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        with stopped(live):
+            sock.sendall(last)
         assert b"invalid_request" in answer(sock)
         sock.sendall(LINE + b"\r\n")
         assert answer(sock).startswith(b"HTTP/1.1 200")

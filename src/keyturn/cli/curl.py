@@ -1,12 +1,17 @@
-"""The curl lines that `keyturn dev` prints.
+"""The lines to try that `keyturn dev` prints.
 
-They work when pasted into bash one after the other, with curl and python3 and nothing else. One
+Those of curl work when pasted into bash one after the other, with python3 and nothing else. One
 command is one line, however long: a wrapped one could not be pasted.
 """
 
 import json
 import shlex
+import shutil
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
 
+from . import profiles
 from .datadir import Credentials
 
 
@@ -47,6 +52,36 @@ def lines(base_url: str, issuer: str, credentials: Credentials) -> list[tuple[st
             f"{show} {shlex.quote(issuer + '/.well-known/jwks.json')}",
         ),
     ]
+
+
+def management(base_url: str, credentials: Credentials) -> list[tuple[str, str]]:
+    """The same for managing the demo's first tenant, as the demo's administrator."""
+    at_root = not urlsplit(base_url).path
+    tenant = credentials.tenants[0]
+    who = {
+        profiles.URL: f"{base_url}/." if at_root else base_url,
+        profiles.USERNAME: credentials.admin_username,
+        profiles.API_KEY: credentials.admin_api_key,
+        profiles.TENANT: tenant.id,
+    }
+    values = " ".join(f"{name}={shlex.quote(value)}" for name, value in who.items())
+    return [
+        (
+            f"Manage {tenant.name} as the administrator; keyturn --help tells how",
+            f"export {values}",
+        ),
+        ("", f"{_this_command()} whoami"),
+    ]
+
+
+def _this_command() -> str:
+    """What starts this program again: its name, when the shell would find it by that."""
+    started = Path(sys.argv[0])
+    if started.name != "keyturn":  # python -m keyturn.cli
+        return f"{shlex.quote(sys.executable)} -m keyturn.cli"
+    found = shutil.which("keyturn")
+    same = found is not None and Path(found).resolve() == started.resolve()
+    return "keyturn" if same else shlex.quote(str(started.absolute()))
 
 
 def _pick(field: str) -> str:

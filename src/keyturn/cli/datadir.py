@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from .files import write_private
 from .problems import Problem
 
 
@@ -80,7 +81,7 @@ class DataDir:
                 f" worthless: put it back, or {self.start_afresh()}"
             )
         secret = secrets.token_urlsafe(32)
-        self._write(self.secret_file, secret + "\n")
+        write_private(self.secret_file, secret + "\n")
         return secret
 
     def credentials(self) -> Credentials | None:
@@ -96,17 +97,7 @@ class DataDir:
 
     def keep(self, credentials: Credentials) -> None:
         """Writes the credentials, whole or not at all."""
-        self._write(self.credentials_file, json.dumps(asdict(credentials), indent=2) + "\n")
-
-    def _write(self, path: Path, text: str) -> None:
-        fresh = path.with_name(path.name + ".new")
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_private(self.credentials_file, json.dumps(asdict(credentials), indent=2) + "\n")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ async def made_or_found(settings: "Settings", data: DataDir) -> tuple[Credential
 
     Raises Problem when database and `demo.json` do not belong together.
     """
-    from ..server.app import open_parts
+    from ..server.parts import open_parts
     from ..server.services.bootstrap import make_demo
 
     kept = data.credentials()

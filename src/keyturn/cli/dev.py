@@ -1,6 +1,5 @@
 """`keyturn dev`: a running token service with a demo, from nothing."""
 
-import asyncio
 import json
 import logging
 import socket
@@ -58,6 +57,8 @@ def dev(
 
 
 def _run(host: str, listener: socket.socket, data: DataDir, *, as_json: bool) -> None:
+    import asyncio
+
     from ..server import logs
 
     settings = _settings(host, listener.getsockname()[1], data)
@@ -148,7 +149,8 @@ def _tell_people(settings: "Settings", made: Credentials, data: DataDir, new: bo
         console.print(f"  [dim]{title:<14}[/] {username}")
         console.print(f"  [dim]  its API key[/]  {key}")
     console.print("\n[bold]Try it[/] (paste into bash):\n")
-    for what, command in curl.lines(settings.base_url, settings.issuer, made):
+    commands = curl.lines(settings.base_url, settings.issuer, made)
+    for what, command in [*commands, *curl.management(settings.base_url, made)]:
         if what:
             console.print(f"# {what}", style="dim", markup=False)
         # Not through Rich: to the letter, whatever the terminal's width.

@@ -1,11 +1,16 @@
 """The commands, put together."""
 
-from typing import Annotated
+import importlib
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
+from . import signin
 from . import version as versions
 from .dev import dev
+from .groups import GROUPS
 from .problems import ExitCode, say
 from .serve import serve
 from .settings import settings
@@ -27,16 +32,54 @@ Run it:
     keyturn bootstrap --username ada@example.com
     keyturn serve
 
+Manage it, from here or elsewhere:
+
+\b
+    keyturn login --url https://iam.example --username ada@example.com
+    keyturn service-user create ci-runner --role editor --key first
+    curl -H "Authorization: Bearer $(keyturn token)" …
+
 \b
 Exit codes:
     0  done
     1  refused or failed
     2  wrong usage or settings
-    3  a store is unavailable
+    3  a store or the service is unavailable
 """
+
+_RUN, _SIGN_IN, _MANAGE = "Run a service", "Sign in to one", "Manage it"
+
+
+class _Commands(TyperGroup):
+    """All commands: those below, and the groups, which are imported when they are used.
+
+    Lists them under headings, which Typer does only with colours and boxes.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in GROUPS:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f".{GROUPS[cmd_name].module}", __package__)
+        return get_group(module.app)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        room = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
+        rows: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            heading = getattr(command, "rich_help_panel", None) or _RUN
+            rows.setdefault(heading, []).append((name, command.get_short_help_str(room)))
+        rows[_MANAGE] = [(name, group.text) for name, group in GROUPS.items()]
+        for heading, listed in rows.items():
+            with formatter.section(heading):
+                formatter.write_dl(listed)
+
 
 app = typer.Typer(
     name="keyturn",
+    cls=_Commands,
     help=_HELP,
     no_args_is_help=True,
     add_completion=False,
@@ -55,11 +98,9 @@ def version(
     print(versions.text(as_json=as_json))
 
 
-app.command()(dev)
-app.command()(serve)
-app.command()(migrate)
-app.command()(bootstrap)
-app.command()(settings)
+for command in (dev, serve, migrate, bootstrap, settings):
+    app.command()(command)
+signin.add_commands(app, _SIGN_IN)
 
 
 def run(arguments: list[str]) -> int:

@@ -1,6 +1,5 @@
 """`keyturn serve`: the service, as it runs in production."""
 
-import asyncio
 import os
 import signal
 import socket
@@ -45,6 +44,8 @@ def serve(
             if value is not None:
                 os.environ[f"KEYTURN_{name.upper()}"] = str(value)
 
+        import asyncio
+
         from ..server import logs
         from ..server.settings import load_settings
 
@@ -69,7 +70,7 @@ async def _check_database(settings: "Settings") -> None:
 
     uvicorn would show a traceback, and with several workers start them again for ever.
     """
-    from ..server.app import open_parts
+    from ..server.parts import open_parts
 
     async with open_parts(settings) as parts:
         await parts.store.ping()

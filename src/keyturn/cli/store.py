@@ -1,6 +1,5 @@
 """`keyturn migrate` and `keyturn bootstrap`: what is done once to a database."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +26,8 @@ def migrate(config: ConfigOption = None) -> None:
       KEYTURN_DATABASE_URL=postgresql://keyturn@db/keyturn keyturn migrate
     """  # noqa: D301 - \b keeps the examples' lines
     with reported():
+        import asyncio
+
         from ..server.app import migrate
         from ..server.settings import load_settings
 
@@ -50,6 +51,8 @@ def bootstrap(
       keyturn bootstrap --username ada@example.com --json > first-key.json
     """  # noqa: D301 - \b keeps the examples' lines
     with reported():
+        import asyncio
+
         from ..server.settings import load_settings
 
         made = asyncio.run(_bootstrap(load_settings(config), username, organisation))
@@ -73,7 +76,7 @@ def bootstrap(
 
 
 async def _bootstrap(settings: "Settings", username: str, organisation: str) -> "Bootstrapped":
-    from ..server.app import open_parts
+    from ..server.parts import open_parts
     from ..server.services.bootstrap import bootstrap
 
     async with open_parts(settings) as parts:

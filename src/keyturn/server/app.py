@@ -4,10 +4,8 @@
 answering requests needs. Nothing here decides anything; it only wires.
 """
 
-import asyncio
 import contextlib
-import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -18,44 +16,49 @@ from starlette.middleware import Middleware
 from . import logs, storage
 from .http.caller import Addresses
 from .http.errors import ErrorAnswers
+from .http.management import management_operations
 from .http.middleware import RequestFrame
-from .http.routes import Check, Surface, oauth_paths, routes
+from .http.operation import Doors
+from .http.published import Check, Published
+from .http.routes import Surface, oauth_paths, routes
+from .http.tokens import token_operations
+from .mail import open_mailer
 from .oauth.bridge import TokenEndpoint
 from .oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
 from .oauth.metadata import metadata
+from .parts import Parts, open_parts, open_signer, open_usage
 from .revocation import KeptList, open_revocation_list
 from .services.callers import Callers
 from .services.credentials import Credentials
 from .services.introspection import Introspection
 from .services.issuing import Issuing
-from .services.keyring import CURRENT, signing_keys
-from .services.ports import ApiKeyFormat, KeyLookup, Store
+from .services.management import Management
+from .services.management.api_keys import ApiKeyManagement
+from .services.management.audit import AuditTrail
+from .services.management.catalogue import Catalogue
+from .services.management.changes import Changes
+from .services.management.explaining import Explaining
+from .services.management.imports import Imports
+from .services.management.invitations import InvitationManagement
+from .services.management.members import MemberManagement
+from .services.management.own_keys import OwnKeys
+from .services.management.people import PeopleManagement
+from .services.management.permissions import PermissionRegistry
+from .services.management.roles import RoleManagement
+from .services.management.service_users import ServiceUserManagement
+from .services.management.tenants import TenantManagement
+from .services.ports import Mailer, Passwords, Store
 from .services.revoking import Revoking
 from .services.usage import Usage
 from .settings import Settings, load_settings
 from .tokens.access import AccessTokenSigner
-from .tokens.access import Issuing as TokenIssuing
-from .tokens.api_keys import ApiKeys
+from .tokens.answers import SealedAnswers
+from .tokens.passwords import Argon2Passwords
 from .tokens.refresh import RefreshSealer
 from .tokens.secrets import DerivedKeys
-from .tokens.signing import Keyring, KeySealer, SigningKey
-
-log = logging.getLogger(__name__)
 
 #: How long verifiers may cache the published keys, in seconds.
 JWKS_MAX_AGE = 300
-#: How often a node looks for signing keys that another node made, in seconds.
-_KEYRING_INTERVAL = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What works on the data, without answering requests."""
-
-    store: Store
-    lookup: KeyLookup
-    key_format: ApiKeyFormat
-    secrets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,6 @@ class Service:
 
     surface: Surface
     parts: Parts
-    revoking: Revoking
     usage: Usage
 
 
@@ -79,25 +81,6 @@ async def migrate(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Opens the database. Raises StorageNotReady for one that is not migrated, Unavailable."""
-    secrets = (
-        settings.master_secret.get_secret_value(),
-        *(s.get_secret_value() for s in settings.previous_master_secrets),
-    )
-    async with storage.open_storage(
-        settings.database_url.get_secret_value(),
-        pool_size=settings.database_pool_size,
-        wait=settings.database_wait,
-    ) as opened:
-        # With another master secret every good key would look wrong: that is no client's fault.
-        sealer = KeySealer(DerivedKeys(secrets, "signing keys", 64))
-        await signing_keys(opened.store, sealer, settings.signing_algorithm)
-        key_format = ApiKeys(DerivedKeys(secrets, "api keys", 32))
-        yield Parts(opened.store, opened.lookup, key_format, secrets)
-
-
-@contextlib.asynccontextmanager
 async def open_service(settings: Settings) -> AsyncIterator[Service]:
     """Opens everything, and runs what runs beside the requests."""
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
@@ -108,9 +91,11 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
                 parts.store, redis_url=redis_url, redis_timeout=settings.redis_timeout
             )
         )
-        signer = await stack.enter_async_context(_signer(settings, parts))
-        usage = await stack.enter_async_context(_usage(parts))
-        yield _wire(settings, parts, revocations, signer, usage)
+        signer = await stack.enter_async_context(open_signer(settings, parts, utc_now))
+        usage = await stack.enter_async_context(open_usage(parts, utc_now))
+        passwords = Argon2Passwords()
+        stack.callback(passwords.close)
+        yield _wire(settings, parts, revocations, signer, usage, passwords)
 
 
 def _wire(
@@ -119,10 +104,11 @@ def _wire(
     revocations: KeptList,
     signer: AccessTokenSigner,
     usage: Usage,
+    passwords: Passwords,
 ) -> Service:
     store, lookup = parts.store, parts.lookup
     refresh = RefreshSealer(DerivedKeys(parts.secrets, "refresh tokens", 64))
-    credentials = Credentials(lookup, parts.key_format, utc_now)
+    credentials = Credentials(lookup, parts.key_format, utc_now, usage)
     revoking = Revoking(
         store=store,
         lookup=lookup,
@@ -150,11 +136,34 @@ def _wire(
         lifetimes=settings.lifetimes,
         clock=utc_now,
     )
-    surface = Surface(
-        tokens=TokenEndpoint(credentials, issuing, usage, settings.grants, settings.audience),
-        revocations=RevocationEndpoint(revoking),
-        introspection=IntrospectionEndpoint(introspection, settings.issuer, settings.audience),
-        callers=Callers(signer, revocations, lookup, utc_now),
+    changes = Changes(
+        store=store,
+        revocations=revocations,
+        lifetimes=settings.lifetimes,
+        sealer=SealedAnswers(DerivedKeys(parts.secrets, "answers", 64)),
+    )
+    management = Management(
+        tenants=TenantManagement(store, changes),
+        roles=RoleManagement(store, changes),
+        permissions=PermissionRegistry(store, changes),
+        service_users=ServiceUserManagement(store, changes, parts.key_format),
+        members=MemberManagement(store, changes),
+        invitations=InvitationManagement(
+            store,
+            changes,
+            _mailer(settings),
+            f"{settings.base_url}/invitations/accept",
+        ),
+        catalogue=Catalogue(store, changes),
+        imports=Imports(changes),
+        explaining=Explaining(store, lookup, utc_now),
+        people=PeopleManagement(store, changes, passwords, lookup, parts.key_format),
+        api_keys=ApiKeyManagement(store, changes, parts.key_format),
+        own_keys=OwnKeys(store, changes, parts.key_format, lookup),
+        audit=AuditTrail(store),
+    )
+    callers = Callers(signer, revocations, lookup, store, utc_now)
+    published = Published(
         metadata=metadata(
             issuer=settings.issuer,
             public_url=settings.public_url,
@@ -163,14 +172,31 @@ def _wire(
             signing_algorithms=signer.keyring.algorithms,
         ),
         jwks=signer.jwks,
+        jwks_max_age=JWKS_MAX_AGE,
         checks=_checks(store, revocations),
-        addresses=Addresses(settings.trusted_proxies),
+    )
+    operations = [
+        *token_operations(
+            TokenEndpoint(credentials, issuing, usage, settings.grants, settings.audience),
+            RevocationEndpoint(revoking),
+            IntrospectionEndpoint(introspection, settings.issuer, settings.audience),
+            callers,
+        ),
+        *management_operations(management, settings.base_path),
+    ]
+    surface = Surface(
+        operations,
+        published,
+        Doors(callers, Addresses(settings.trusted_proxies), settings.max_body),
         base_path=settings.base_path,
         issuer_path=urlsplit(settings.issuer).path,
-        max_body=settings.max_body,
-        jwks_max_age=JWKS_MAX_AGE,
     )
-    return Service(surface, parts, revoking, usage)
+    return Service(surface, parts, usage)
+
+
+def _mailer(settings: Settings) -> Mailer:
+    url = settings.smtp_url
+    return open_mailer(url.get_secret_value() if url else None, settings.mail_from)
 
 
 def _checks(store: Store, revocations: KeptList) -> Mapping[str, Check]:
@@ -182,68 +208,6 @@ def _checks(store: Store, revocations: KeptList) -> Mapping[str, Check]:
         return revocations.state().status
 
     return {"database": database, "revocation_list": revocation_list}
-
-
-@contextlib.asynccontextmanager
-async def _signer(settings: Settings, parts: Parts) -> AsyncIterator[AccessTokenSigner]:
-    sealer = KeySealer(DerivedKeys(parts.secrets, "signing keys", 64))
-    issuing = TokenIssuing(
-        settings.issuer,
-        settings.audience,
-        f"{settings.base_url}/users/me",
-        int(settings.lifetimes.longest_access.total_seconds()),
-    )
-
-    opened: dict[str, SigningKey] = {}
-
-    async def keyring() -> Keyring:
-        stored = await signing_keys(parts.store, sealer, settings.signing_algorithm)
-        for key in stored:
-            # To open an RSA key takes tens of milliseconds, and a key never changes.
-            if key.kid not in opened:
-                opened[key.kid] = sealer.open(key, settings.eddsa_header)
-        [current] = [
-            key.kid
-            for key in stored
-            if key.slot == CURRENT and key.algorithm == settings.signing_algorithm
-        ]
-        return Keyring([opened[key.kid] for key in stored], opened[current])
-
-    signer = AccessTokenSigner(await keyring(), issuing, utc_now)
-
-    async def follow() -> None:
-        while True:
-            await asyncio.sleep(_KEYRING_INTERVAL)
-            try:
-                signer.keyring = await keyring()
-            except Exception as error:  # noqa: BLE001
-                # The keys at hand stay good; what failed is only hearing of new ones.
-                log.warning("signing keys not read anew: %s", type(error).__name__)
-
-    async with _background(follow()):
-        yield signer
-
-
-@contextlib.asynccontextmanager
-async def _usage(parts: Parts) -> AsyncIterator[Usage]:
-    usage = Usage(parts.store, utc_now)
-    task = asyncio.create_task(usage.run())
-    try:
-        yield usage
-    finally:
-        usage.stop()
-        await task
-
-
-@contextlib.asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def create_app(settings: Settings) -> Starlette:

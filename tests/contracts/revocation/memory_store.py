@@ -55,8 +55,9 @@ class _View:
     async def add(self, entries: Sequence[Revocation]) -> None:
         await self._store.rows.add(entries)
 
-    async def lift(self, subject: Subject) -> None:
-        await self._store.rows.lift(subject)
+    async def lift(self, subjects: Sequence[Subject]) -> None:
+        for subject in subjects:
+            await self._store.rows.lift(subject)
 
     async def find(self, subjects: Sequence[Subject]) -> tuple[Revocation, ...]:
         self._store.finds += 1

@@ -63,7 +63,7 @@ class Nodes:
 
     async def lift(self, by: KeptList, subject: Subject) -> None:
         async with self.store.transaction() as tx:
-            await tx.revocations.lift(subject)
+            await tx.revocations.lift([subject])
         await by.publish([Revocation(subject[0], subject[1], in_(-1))])
 
 

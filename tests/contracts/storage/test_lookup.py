@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import timedelta
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import pairwise
 from time import perf_counter
 
 import asyncpg
 import pytest
 
+from keyturn.server.domain.endpoints import FOR_ALL, Endpoint
 from keyturn.server.domain.errors import Refusal
 from keyturn.server.domain.ids import new_id
-from keyturn.server.domain.model import MembershipState, Role
+from keyturn.server.domain.model import (
+    ApiKey,
+    KeyHash,
+    KeyRecord,
+    OldSecret,
+    Role,
+    Rotation,
+    Tenant,
+)
 from keyturn.server.domain.permissions import EDITOR, TENANT_ADMIN, VIEWER
+from keyturn.server.domain.policy import Policy
+from keyturn.server.services.ports import KeyUse
 from keyturn.server.storage import SqliteLookup, Storage, open_storage
 from keyturn.server.storage.lookup_postgres import _SETTINGS, LOOKUP
-from tests.contracts.storage.world import HASH, NOW, World, names
+from tests.contracts.storage.world import HASH, NOW, World, names, new_key_id
 
 
 async def test_record_has_key_and_user_to_the_letter(world: World) -> None:
@@ -25,8 +38,12 @@ async def test_record_has_key_and_user_to_the_letter(world: World) -> None:
     assert (record.key_id, record.hash, record.user_id) == (key, HASH, world.user)
     assert record.expires_at == NOW + timedelta(days=1)
     assert (record.username, record.user_kind, record.epoch) == ("reader", "service", 0)
+    assert record.home_tenant_id == world.root
     assert record.roles == ()
     assert not record.more_tenants
+    assert (record.old_secret, record.networks) == (None, None)
+    assert (record.endpoint_ids, record.opened) == (None, None)
+    assert (record.idle_since, record.idle_timeout) == (NOW, None)
 
 
 @pytest.mark.parametrize("key", ["", "0" * 22, "\0" * 22, "\ud800", "x" * 5000, "' OR 1=1 --", "ä"])
@@ -36,7 +53,7 @@ async def test_none_for_what_is_no_key(world: World, key: str) -> None:
 
 async def test_revoked_key_and_disabled_user_are_found_and_say_so(world: World) -> None:
     async with world.storage.store.transaction() as work:
-        await work.api_keys.revoke(world.key, NOW)
+        await work.api_keys.revoke(world.key, NOW, "lost")
         await work.users.set_disabled(world.user, NOW)
         await work.users.raise_epoch(world.user)
     record = await world.find()
@@ -52,7 +69,7 @@ async def test_role_reaches_the_tenants_below(world: World) -> None:
     record = await world.find()
     assert names(record) == [(organisation, "editor"), (product, "editor"), (product, "viewer")]
     assert record.roles[0].tenant_name == "organisation"
-    assert record.roles[0].role == EDITOR
+    assert record.roles[0].role == replace(EDITOR, description="")
 
 
 async def test_role_held_above_and_here_comes_once(world: World) -> None:
@@ -68,14 +85,6 @@ async def test_custom_role_comes_with_its_permissions(world: World) -> None:
         await work.roles.add(role)
     await world.member(world.root, role)
     assert (await world.find()).roles[0].role == role
-
-
-@pytest.mark.parametrize("state", [MembershipState.INVITED, MembershipState.DECLINED])
-async def test_membership_that_was_not_accepted_gives_nothing(
-    world: World, state: MembershipState
-) -> None:
-    await world.member(world.root, VIEWER, state)
-    assert (await world.find()).roles == ()
 
 
 async def test_suspended_tenant_takes_all_below_with_it(world: World) -> None:
@@ -160,6 +169,114 @@ async def test_malformed_cursor_is_refused(world: World) -> None:
         await world.storage.lookup.find(world.key, after="junk\0")
 
 
+class TestNarrowedKey:
+    async def test_record_has_its_networks(self, world: World) -> None:
+        networks = ("10.0.0.0/8", "2001:db8::/32")
+        record = await _record(world, _key(world, networks=networks))
+        assert record.networks == networks
+        assert (await _record(world, _key(world, networks=()))).networks == ()
+
+    async def test_listed_endpoints_open_what_any_of_them_may_need(self, world: World) -> None:
+        reading = _endpoint(world.root, "/hosts", ({"hosts:read"}, {"all:read", "hosts:list"}))
+        writing = _endpoint(world.root, "/hosts/{id}", ({"hosts:write"},))
+        open_to_all = _endpoint(world.root, "/health", FOR_ALL)
+        unknown = _endpoint(world.root, "/odd", ())
+        async with world.storage.store.transaction() as work:
+            await work.endpoints.add([reading, writing, open_to_all, unknown])
+        listed = (reading.id, open_to_all.id, unknown.id)
+        record = await _record(world, _key(world, endpoint_ids=listed))
+        assert record.endpoint_ids == listed
+        assert record.opened == frozenset({"hosts:read", "all:read", "hosts:list"})
+        both = await _record(world, _key(world, endpoint_ids=(reading.id, writing.id)))
+        assert record.opened is not None
+        assert both.opened == record.opened | {"hosts:write"}
+
+    async def test_list_of_nothing_or_of_what_is_gone_opens_nothing(self, world: World) -> None:
+        endpoint = _endpoint(world.root, "/hosts", ({"hosts:read"},))
+        async with world.storage.store.transaction() as work:
+            await work.endpoints.add([endpoint])
+            await work.endpoints.remove(endpoint.id)
+        for listed in ((), (endpoint.id, new_id())):
+            record = await _record(world, _key(world, endpoint_ids=listed))
+            assert (record.endpoint_ids, record.opened) == (listed, frozenset())
+
+    async def test_list_takes_no_roles_away(self, world: World) -> None:
+        await world.member(world.root)
+        record = await _record(world, _key(world, endpoint_ids=()))
+        assert names(record) == [(world.root, "viewer")]
+
+
+class TestRotatedKey:
+    async def test_record_has_both_secrets(self, world: World) -> None:
+        newest = KeyHash(b"newest", 3)
+        until = NOW + timedelta(days=2)
+        async with world.storage.store.transaction() as work:
+            await work.api_keys.rotate(world.key, newest, Rotation(NOW, until, ends_on_use=True))
+        record = await world.find()
+        assert record.hash == newest
+        assert record.old_secret == OldSecret(HASH, until, ends_on_use=True)
+
+    async def test_old_secret_is_gone_when_the_new_one_was_used(self, world: World) -> None:
+        rotation = Rotation(NOW, NOW + timedelta(days=2), ends_on_use=True)
+        async with world.storage.store.transaction() as work:
+            await work.api_keys.rotate(world.key, KeyHash(b"newest", 3), rotation)
+            await work.api_keys.note_uses([KeyUse(world.key, 1, NOW, None, ends_old=True)])
+        assert (await world.find()).old_secret is None
+
+
+class TestIdleKey:
+    async def test_since_is_the_latest_of_made_rotated_and_used(self, world: World) -> None:
+        assert (await world.find()).idle_since == NOW
+        day = timedelta(days=1)
+        async with world.storage.store.transaction() as work:
+            await work.api_keys.rotate(
+                world.key, HASH, Rotation(NOW + 2 * day, NOW + 3 * day, ends_on_use=False)
+            )
+        assert (await world.find()).idle_since == NOW + 2 * day
+        for used, since in ((NOW + day, NOW + 2 * day), (NOW + 3 * day, NOW + 3 * day)):
+            await _use(world, used)
+            assert (await world.find()).idle_since == since
+
+    async def test_since_is_the_use_of_a_key_never_rotated(self, world: World) -> None:
+        used = NOW + timedelta(microseconds=1)
+        await _use(world, used)
+        assert (await world.find()).idle_since == used
+
+    @pytest.mark.parametrize(
+        ("own", "root", "middle", "home", "shortest"),
+        [
+            (None, None, None, None, None),
+            (50, None, None, None, 50),
+            (None, 40, None, None, 40),
+            (None, 40, 30, 60, 30),
+            (None, None, None, 20, 20),
+            (50, 40, None, 60, 40),
+            (10, 40, None, 60, 10),
+        ],
+    )
+    async def test_timeout_is_the_shortest_of_its_own_and_those_above(
+        self,
+        storage: Storage,
+        own: int | None,
+        root: int | None,
+        middle: int | None,
+        home: int | None,
+        shortest: int | None,
+    ) -> None:
+        world = World(storage)
+        tenants: list[str] = []
+        for name, seconds in (("root", root), ("middle", middle), ("home", home)):
+            tenants.append(await _settled(storage, tenants, name, seconds))
+        world.root = tenants[0]
+        # Neither a sibling nor a tenant below has a say.
+        await _settled(storage, tenants[:2], "sibling", 1)
+        await _settled(storage, tenants, "below", 1)
+        world.user = await world.new_user("reader", home=tenants[2])
+        key = replace(_key(world, idle_timeout=own), home_tenant_id=tenants[2])
+        record = await _record(world, key)
+        assert (record.home_tenant_id, record.idle_timeout) == (tenants[2], shortest)
+
+
 async def test_lookup_cannot_be_made_to_write(sqlite_url: str) -> None:
     async with open_storage(sqlite_url) as storage:
         assert isinstance(storage.lookup, SqliteLookup)
@@ -167,22 +284,85 @@ async def test_lookup_cannot_be_made_to_write(sqlite_url: str) -> None:
             storage.lookup._connection.execute("DELETE FROM roles")
 
 
+def _key(
+    world: World,
+    *,
+    endpoint_ids: tuple[str, ...] | None = None,
+    networks: tuple[str, ...] | None = None,
+    idle_timeout: int | None = None,
+) -> ApiKey:
+    return ApiKey(
+        new_key_id(),
+        world.user,
+        world.root,
+        "narrowed",
+        NOW,
+        endpoint_ids=endpoint_ids,
+        networks=networks,
+        idle_timeout=idle_timeout,
+    )
+
+
+async def _record(world: World, key: ApiKey) -> KeyRecord:
+    async with world.storage.store.transaction() as work:
+        await work.api_keys.add(key, HASH)
+    return await world.find(key.id)
+
+
+async def _use(world: World, at: datetime) -> None:
+    async with world.storage.store.transaction() as work:
+        await work.api_keys.note_uses([KeyUse(world.key, 1, at, None)])
+
+
+async def _settled(storage: Storage, above: list[str], name: str, seconds: int | None) -> str:
+    """A tenant below the last of `above`, with a policy about idle keys."""
+    parent = above[-1] if above else None
+    tenant = Tenant(new_id(), parent, name, NOW, policy=Policy(api_key_idle_timeout=seconds))
+    async with storage.store.transaction() as work:
+        await work.tenants.add(tenant)
+    return tenant.id
+
+
+def _endpoint(tenant: str, path: str, groups: Iterable[Iterable[str]]) -> Endpoint:
+    opened_by = tuple(frozenset(group) for group in groups)
+    return Endpoint(
+        id=new_id(),
+        tenant_id=tenant,
+        service="inventory",
+        method="GET",
+        path=path,
+        name="",
+        opened_by=opened_by,
+        deprecated=False,
+        experimental=False,
+        administrative=False,
+        created_at=NOW,
+        updated_at=NOW,
+        version=1,
+    )
+
+
 async def test_20000_tenants_cost_no_more_than_a_page(postgres_url: str) -> None:
     async with open_storage(postgres_url) as storage:
         world = await World.build(storage)
         await world.member(world.root)
         bound = await world.new_key(tenant=await world.tenant(world.root, "below"))
+        endpoints = [_endpoint(world.root, f"/{n}", ({"a:a"},)) for n in range(3)]
+        async with storage.store.transaction() as work:
+            await work.endpoints.add(endpoints)
+        listing = await _record(world, _key(world, endpoint_ids=tuple(e.id for e in endpoints)))
         await _many_tenants(postgres_url, world.root)
     connection = await asyncpg.connect(postgres_url, server_settings=_SETTINGS)
     try:
         # Statistics of empty tables, then true ones: neither may lead the planner astray.
-        for preparation in ("SELECT 1", "ANALYZE", "VACUUM ANALYZE"):
+        policies = "UPDATE tenants SET api_key_idle_timeout = 9"
+        for preparation in ("SELECT 1", "ANALYZE", "VACUUM ANALYZE", policies, "ANALYZE"):
             await connection.execute(preparation)
             async with open_storage(postgres_url) as storage:
                 record = await storage.lookup.find(world.key)
                 assert record is not None
                 assert (record.more_tenants, len(record.roles)) == (True, 20)
-                for key in (world.key, bound):
+                for key in (world.key, bound, listing.key_id):
                     assert await _fastest(storage, key) < 0.01
                     plan = await _plan(connection, key)
                     assert _rows_read(plan) < 500, plan
@@ -206,10 +386,12 @@ async def _many_tenants(url: str, root: str) -> None:
             f"""
             CREATE TEMP TABLE fresh AS
                 SELECT gen_random_uuid() AS id FROM generate_series(1, 20000);
-            INSERT INTO tenants (id, parent_id, name, created_at)
-                SELECT id, '{root}', id::text, now() FROM fresh;
-            INSERT INTO tenant_tree SELECT id, id, 0 FROM fresh;
-            INSERT INTO tenant_tree SELECT '{root}', id, 1 FROM fresh;
+            INSERT INTO tenants (id, parent_id, name, name_folded, created_at, version)
+                SELECT id, '{root}', id::text, id::text, now(), 1 FROM fresh;
+            INSERT INTO tenant_tree SELECT id, id, 0, id::text FROM fresh;
+            INSERT INTO tenant_tree SELECT '{root}', id, 1, id::text FROM fresh;
+            INSERT INTO endpoints SELECT id, '{root}', 's', 'GET', '/' || id, '/' || id, 1, '',
+                '[]', false, false, false, now(), now(), 1 FROM fresh;
             """
         )
     finally:

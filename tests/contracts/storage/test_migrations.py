@@ -75,7 +75,14 @@ async def test_schema_of_a_newer_version_is_used_and_left_alone(database_url: st
     async with open_storage(database_url) as storage, storage.store._engine.begin() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         await connection.execute(
-            insert(roles).values(id=EDITOR.id[:-1] + "9", name="newer", permissions=[])
+            insert(roles).values(
+                id=EDITOR.id[:-1] + "9",
+                name="newer",
+                name_folded="newer",
+                description="",
+                permissions=[],
+                version=1,
+            )
         )
     await migrate(database_url)
     assert await revision_of(database_url) == "9999"

@@ -80,8 +80,8 @@ async def test_lifted_entry_is_tailed_as_ended_and_can_come_back(storage: Storag
     async with storage.store.transaction() as work:
         cursor = (await work.revocations.tail(None)).cursor
     async with storage.store.transaction() as work:
-        await work.revocations.lift(subject(entry))
-        await work.revocations.lift((RevocationKind.TENANT, new_id()))
+        await work.revocations.lift([subject(entry)])
+        await work.revocations.lift([(RevocationKind.TENANT, new_id())])
     async with storage.store.transaction() as work:
         tail = await work.revocations.tail(cursor)
         assert [e.subject for e in tail.entries] == [entry.subject]

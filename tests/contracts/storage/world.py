@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import pytest
 
 from keyturn.server.domain.authority import UNLISTED
+from keyturn.server.domain.errors import Refusal
 from keyturn.server.domain.ids import ID_LETTERS, base62, new_id, uuid7_int
 from keyturn.server.domain.model import (
     ApiKey,
     KeyHash,
     KeyRecord,
     Membership,
-    MembershipState,
     Role,
     Session,
     Tenant,
@@ -21,7 +25,10 @@ from keyturn.server.domain.model import (
 )
 from keyturn.server.domain.permissions import VIEWER
 from keyturn.server.domain.sessions import RefreshState
+from keyturn.server.services.ports import Page, Slice
 from keyturn.server.storage import Storage
+
+T = TypeVar("T")
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HASH = KeyHash(b"\0\xff" * 16, 2**40)
@@ -52,8 +59,10 @@ class World:
             await work.tenants.add(tenant)
         return tenant.id
 
-    async def new_user(self, username: str) -> str:
-        user = User(new_id(), UserKind.SERVICE, username, "A reader", self.root, 0, NOW)
+    async def new_user(
+        self, username: str, *, home: str = "", kind: UserKind = UserKind.SERVICE
+    ) -> str:
+        user = User(new_id(), kind, username, "A reader", home or self.root, 0, NOW)
         async with self.storage.store.transaction() as work:
             await work.users.add(user)
         return user.id
@@ -68,6 +77,7 @@ class World:
         key = ApiKey(
             new_key_id(),
             self.user,
+            self.root,
             "a key",
             NOW,
             tenant_id=tenant,
@@ -78,14 +88,15 @@ class World:
             await work.api_keys.add(key, HASH)
         return key.id
 
-    async def member(
-        self,
-        tenant: str,
-        role: Role = VIEWER,
-        state: MembershipState = MembershipState.ACCEPTED,
-    ) -> None:
+    async def role(self, tenant: str, name: str, *permissions: str) -> Role:
+        role = Role(new_id(), name, frozenset(permissions), tenant)
         async with self.storage.store.transaction() as work:
-            await work.users.add_membership(Membership(self.user, tenant, role.id, state, NOW))
+            await work.roles.add(role)
+        return role
+
+    async def member(self, tenant: str, role: Role = VIEWER, *, user: str = "") -> None:
+        async with self.storage.store.transaction() as work:
+            await work.memberships.add(Membership(user or self.user, tenant, role.id, NOW))
 
     async def suspend(self, tenant: str) -> None:
         async with self.storage.store.transaction() as work:
@@ -106,3 +117,23 @@ class World:
 
 def names(record: KeyRecord) -> list[tuple[str, str]]:
     return [(item.tenant_id, item.role.name) for item in record.roles]
+
+
+async def walk(read: Callable[[Slice], Awaitable[Page[T]]], limit: int) -> list[T]:
+    """All items of a list, page by page; every page but the last is full."""
+    items: list[T] = []
+    after = None
+    while True:
+        page = await read(Slice(limit, after))
+        items += page.items
+        if page.next is None:
+            return items
+        assert len(page.items) == limit
+        after = page.next
+
+
+async def refused(work: Awaitable[object]) -> Refusal:
+    """How `work` was refused."""
+    with pytest.raises(Refusal) as caught:
+        await work
+    return caught.value

@@ -10,6 +10,7 @@ from keyturn.server import app
 from keyturn.server.domain.errors import Code, Refusal
 from keyturn.server.domain.model import AuditEvent, KeyRecord, UserKind
 from keyturn.server.domain.permissions import TENANT_ADMIN, VIEWER
+from keyturn.server.parts import Parts, open_parts
 from keyturn.server.services.bootstrap import (
     DEMO_ROLES,
     Demo,
@@ -24,7 +25,7 @@ CISCO = {f"{area}:manage" for area in ("assets", "data", "logics", "system", "op
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[app.Parts]:
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     settings = Settings.model_validate(
         {
             "database_url": f"sqlite:///{tmp_path}/x.db",
@@ -32,11 +33,11 @@ async def parts(tmp_path: Path) -> AsyncIterator[app.Parts]:
         }
     )
     await app.migrate(settings)
-    async with app.open_parts(settings) as parts:
+    async with open_parts(settings) as parts:
         yield parts
 
 
-async def record(parts: app.Parts, key: NewKey) -> KeyRecord:
+async def record(parts: Parts, key: NewKey) -> KeyRecord:
     found = await parts.lookup.find(key.key_id)
     assert found is not None
     return found
@@ -47,7 +48,7 @@ def held(found: KeyRecord) -> set[tuple[str, str]]:
 
 
 class TestBootstrap:
-    async def test_an_administrator_of_everything_with_a_key(self, parts: app.Parts) -> None:
+    async def test_an_administrator_of_everything_with_a_key(self, parts: Parts) -> None:
         made = await bootstrap(parts.store, parts.key_format, username="ada@example.com")
         assert made.tenant.parent_id is None
         assert made.tenant.name == "platform"
@@ -59,7 +60,7 @@ class TestBootstrap:
         assert parsed is not None
         assert parts.key_format.matches(parsed, found.hash)
 
-    async def test_refused_a_second_time(self, parts: app.Parts) -> None:
+    async def test_refused_a_second_time(self, parts: Parts) -> None:
         await bootstrap(parts.store, parts.key_format, username="ada")
         with pytest.raises(Refusal) as caught:
             await bootstrap(parts.store, parts.key_format, username="eve", organisation="elsewhere")
@@ -68,20 +69,20 @@ class TestBootstrap:
             assert await tx.users.by_username("eve") is None
 
     @pytest.mark.parametrize("username", ["", "a b", "a:b", "a\nb", "a\x00b", "x" * 129])
-    async def test_refused_bad_username(self, parts: app.Parts, username: str) -> None:
+    async def test_refused_bad_username(self, parts: Parts, username: str) -> None:
         with pytest.raises(Refusal) as caught:
             await bootstrap(parts.store, parts.key_format, username=username)
         assert caught.value.code is Code.INVALID_REQUEST
 
     @pytest.mark.parametrize("organisation", ["", " ", "a\nb", "x" * 129])
-    async def test_refused_bad_organisation(self, parts: app.Parts, organisation: str) -> None:
+    async def test_refused_bad_organisation(self, parts: Parts, organisation: str) -> None:
         with pytest.raises(Refusal):
             await bootstrap(
                 parts.store, parts.key_format, username="ada", organisation=organisation
             )
 
     async def test_audited_without_the_key(
-        self, parts: app.Parts, monkeypatch: pytest.MonkeyPatch
+        self, parts: Parts, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         events: list[AuditEvent] = []
         async with parts.store.transaction() as tx:
@@ -106,7 +107,7 @@ class TestBootstrap:
 
 
 class TestDemo:
-    async def test_two_tenants_and_who_may_do_what(self, parts: app.Parts) -> None:
+    async def test_two_tenants_and_who_may_do_what(self, parts: Parts) -> None:
         demo = await make_demo(parts.store, parts.key_format)
         assert [tenant.name for tenant in demo.tenants] == ["acme", "globex"]
         assert {tenant.parent_id for tenant in demo.tenants} == {demo.platform.tenant.id}
@@ -116,7 +117,7 @@ class TestDemo:
         admin = await record(parts, demo.platform.key)
         assert held(admin) == {(name, TENANT_ADMIN.name) for name in ("platform", "acme", "globex")}
 
-    async def test_each_tenant_has_its_own_roles(self, parts: app.Parts) -> None:
+    async def test_each_tenant_has_its_own_roles(self, parts: Parts) -> None:
         demo = await make_demo(parts.store, parts.key_format)
         async with parts.store.transaction() as tx:
             for tenant in demo.tenants:
@@ -126,12 +127,12 @@ class TestDemo:
     def test_the_roles_use_all_five_permissions(self) -> None:
         assert frozenset().union(*DEMO_ROLES.values()) >= CISCO
 
-    async def test_refused_where_a_root_is(self, parts: app.Parts) -> None:
+    async def test_refused_where_a_root_is(self, parts: Parts) -> None:
         await bootstrap(parts.store, parts.key_format, username="ada")
         with pytest.raises(Refusal):
             await make_demo(parts.store, parts.key_format)
 
-    async def test_nothing_is_made_when_the_keys_cannot_be_kept(self, parts: app.Parts) -> None:
+    async def test_nothing_is_made_when_the_keys_cannot_be_kept(self, parts: Parts) -> None:
         def full(_demo: Demo) -> None:
             raise OSError("disk full")
 

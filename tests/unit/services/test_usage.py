@@ -190,6 +190,28 @@ class TestFlush:
             KeyUse("k1", 3, START + timedelta(seconds=4), "192.0.2.1", HASH),
         ]
 
+    async def test_a_use_alone_leaves_no_event(self) -> None:
+        store = FakeStore()
+        usage = usage_with(store)
+        usage.note(GRANTED)
+        usage.note(replace(GRANTED, action=None))
+        await usage.flush()
+        assert [event.action for event in store.events] == ["token.issued"]
+        assert [(use.key_id, use.count) for use in store.uses] == [("k1", 2)]
+
+    async def test_one_use_of_the_new_secret_ends_the_old_one(self) -> None:
+        store = FakeStore([away()])
+        usage = usage_with(store)
+        usage.note(GRANTED, ends_old=True)
+        usage.note(GRANTED)
+        usage.note(replace(GRANTED, address="192.0.2.2"))
+        usage.note(replace(GRANTED, key_id="k2"))
+        with pytest.raises(Unavailable):
+            await usage.flush()
+        usage.note(GRANTED)
+        await usage.flush()
+        assert {use.key_id: use.ends_old for use in store.uses} == {"k1": True, "k2": False}
+
     async def test_a_refusal_is_no_use(self) -> None:
         store = FakeStore()
         usage = usage_with(store)

@@ -184,6 +184,14 @@ class TestRefused:
             ({"database_url": "mysql://x/y"}, "KEYTURN_DATABASE_URL", "postgresql://"),
             ({"database_url": "sqlite:///:memory:"}, "KEYTURN_DATABASE_URL", "sqlite:///"),
             ({"redis_url": "http://x"}, "KEYTURN_REDIS_URL", "redis://"),
+            ({"smtp_url": "https://mail.example"}, "KEYTURN_SMTP_URL", "smtps://"),
+            ({"smtp_url": "smtp://mail.example:x"}, "KEYTURN_SMTP_URL", "smtps://"),
+            ({"smtp_url": "smtp://u@mail.example"}, "KEYTURN_SMTP_URL", "smtps://"),
+            ({"smtp_url": "smtp://u:not-to-be-shown/@x"}, "KEYTURN_SMTP_URL", "percent-encoded"),
+            ({"smtp_url": "smtp://mail.example"}, "KEYTURN_MAIL_FROM", "sender"),
+            ({"mail_from": "Keyturn"}, "KEYTURN_MAIL_FROM", "iam@example.org"),
+            ({"mail_from": "a@x.example, b@x.example"}, "KEYTURN_MAIL_FROM", "iam@example.org"),
+            ({"mail_from": "K <a@x.example>\nBcc: b"}, "KEYTURN_MAIL_FROM", "iam@example.org"),
             ({"tls_cert_file": "/nowhere/x.pem"}, "KEYTURN_TLS_CERT_FILE", "readable"),
             ({"colour": "red"}, "KEYTURN_COLOUR", "not a setting"),
         ],
@@ -194,6 +202,17 @@ class TestRefused:
         line = refused(**given)
         assert line.startswith(variable)
         assert advice in line
+
+    @pytest.mark.parametrize("sender", ["iam@example.org", "Keyturn IAM <iam@example.org>"])
+    @pytest.mark.parametrize(
+        "url",
+        ["smtp://127.0.0.1:25", "smtps://mail.example", "smtps://u%40x:p%2Fw@mail.example:465/"],
+    )
+    def test_mail_when_both_are_right(self, url: str, sender: str) -> None:
+        settings = complete(smtp_url=url, mail_from=sender)
+        assert settings.smtp_url is not None
+        assert (settings.smtp_url.get_secret_value(), settings.mail_from) == (url, sender)
+        assert "p%2Fw" not in repr(settings)
 
     def test_http_beyond_loopback_when_allowed(self) -> None:
         assert complete(issuer="http://id.example.com", allow_http=True).allow_http

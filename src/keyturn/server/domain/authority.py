@@ -5,7 +5,9 @@ Two rules keep a resource server safe whichever of the two it reads:
 * a permission stands in `scope` only if the token carries it in *every* tenant it names;
 * a role is named only if the token carries *all* of the role's permissions in that tenant.
 
-So neither narrowing by scope nor choosing among several tenants can widen what is carried.
+A key with an allow-list of endpoints carries no permission that none of them needs (`opened`).
+So neither narrowing by scope or endpoints nor choosing among several tenants can widen what is
+carried.
 """
 
 from collections.abc import Iterable, Mapping
@@ -113,9 +115,10 @@ def granted(record: KeyRecord, *, tenant_id: str | None, scope: frozenset[str] |
         return UNLISTED
     if scope is not None:
         held = {t: roles for t, roles in held.items() if scope <= _permissions(roles)}
-        if not held:
+        if not held or not _within(scope, record.opened) == scope:
             raise _invalid_scope("more than the key gives")
-    tenants = {t: _carried(roles, scope) for t, roles in held.items()}
+    bound = _within(scope, record.opened)
+    tenants = {t: _carried(roles, bound) for t, roles in held.items()}
     if not _fits(tenants):
         if tenant_id is not None or scope is not None:
             raise Refusal(
@@ -162,12 +165,49 @@ def regranted(
         roles = held.get(name)
         if roles is None:
             continue
-        now = _carried(roles, first.permissions if scope is None else scope)
+        wanted = first.permissions if scope is None else scope
+        now = _carried(roles, _within(wanted, record.opened))
         kept = tuple(role for role in now.roles if role in first.roles)
         carried[name] = Carried(kept, now.permissions)
     if tenant_id is not None and not carried:
         raise bad_credentials("no role is left in the session's tenant")
     return Authority(tenant_id, carried)
+
+
+def carries_all(
+    record: KeyRecord, roles: Mapping[str, tuple[str, ...]], scope: Iterable[str]
+) -> bool:
+    """Whether a token with these claims carries all that its key gives in the tenants it names.
+
+    Tenants that are not in `record` (suspended ones) do not count.
+    """
+    held = {t: _carried(own, record.opened) for t, own in _by_tenant(record.roles).items()}
+    named = [carried for t, carried in held.items() if t in roles]
+    if any(set(held[t].roles) != set(roles[t]) for t in held if t in roles):
+        return False
+    # Where every role is carried whole, so is every permission.
+    return (
+        record.opened is None
+        or not named
+        or set(scope) == frozenset.intersection(*(carried.permissions for carried in named))
+    )
+
+
+def whole_roles(record: KeyRecord) -> tuple[TenantRole, ...]:
+    """The roles that the key carries whole: all of them, unless endpoints narrow it."""
+    opened = record.opened
+    if opened is None:
+        return record.roles
+    return tuple(
+        item for item in record.roles if item.role.permissions and item.role.permissions <= opened
+    )
+
+
+def _within(scope: frozenset[str] | None, opened: frozenset[str] | None) -> frozenset[str] | None:
+    """What bounds a token: the scope asked for and the key's endpoints; None: nothing does."""
+    if scope is None or opened is None:
+        return opened if scope is None else scope
+    return scope & opened
 
 
 def _fits(tenants: Mapping[str, Carried]) -> bool:

@@ -32,6 +32,8 @@ class Code(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     CONFLICT = "conflict"
+    STALE = "stale"
+    KEY_REUSED = "idempotency_key_reused"
 
 
 class KeyturnError(Exception):
@@ -42,13 +44,17 @@ class Refusal(KeyturnError):
     """The call is refused, and trying it again unchanged would not help.
 
     `public` is a fixed text for the caller; `detail` is for the log and is never sent.
+    `field` names the part of the request that is at fault (`networks.0`), when one is.
     """
 
-    def __init__(self, code: Code, public: str, *, detail: str = "") -> None:
+    def __init__(
+        self, code: Code, public: str, *, detail: str = "", field: str | None = None
+    ) -> None:
         super().__init__(f"{code}: {detail or public}")
         self.code = code
         self.public = public
         self.detail = detail
+        self.field = field
 
 
 class Unavailable(KeyturnError):
@@ -67,9 +73,28 @@ class StorageNotReady(KeyturnError):
     """The database lacks this release's schema. Its text is one line that says what to do."""
 
 
-def invalid_request(public: str, *, detail: str = "") -> Refusal:
+def invalid_request(public: str, *, detail: str = "", field: str | None = None) -> Refusal:
     """RFC 6749, 5.2: the request itself is malformed."""
-    return Refusal(Code.INVALID_REQUEST, public, detail=detail)
+    return Refusal(Code.INVALID_REQUEST, public, detail=detail, field=field)
+
+
+def conflict(public: str, *, field: str | None = None) -> Refusal:
+    """RFC 9110, 15.5.10: what is there already does not allow it."""
+    return Refusal(Code.CONFLICT, public, field=field)
+
+
+def not_found(detail: str = "") -> Refusal:
+    """The same for what was never there and for what another tenant has (promise P7)."""
+    return Refusal(Code.NOT_FOUND, "There is no such thing in this tenant.", detail=detail)
+
+
+def lacks(detail: str) -> Refusal:
+    """RFC 6750, 3.1: the caller may do other things here, but not this."""
+    return Refusal(
+        Code.INSUFFICIENT_SCOPE,
+        "This call needs a permission that you do not have in this tenant.",
+        detail=detail,
+    )
 
 
 def bad_credentials(detail: str) -> Refusal:

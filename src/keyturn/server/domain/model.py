@@ -1,9 +1,15 @@
 """The records of the design's word list. All frozen; times are aware datetimes in UTC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TypeAlias
+
+from .policy import NOTHING_SETTLED, Policy
+
+#: What can stand in JSON.
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
 class UserKind(StrEnum):
@@ -13,12 +19,13 @@ class UserKind(StrEnum):
     SERVICE = "service"
 
 
-class MembershipState(StrEnum):
-    """An invited membership gives nothing until it is accepted."""
+class InvitationState(StrEnum):
+    """An invitation gives nothing; accepting it makes a membership."""
 
-    INVITED = "invited"
+    PENDING = "pending"
     ACCEPTED = "accepted"
     DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +37,17 @@ class Tenant:
     name: str
     created_at: datetime
     suspended_at: datetime | None = None
+    policy: Policy = NOTHING_SETTLED
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who a token speaks for. `epoch` rises with every change of what the user may do."""
+    """Who a token speaks for. `epoch` rises with every change of what the user may do.
+
+    A human's username is the mail address, a service user's is generated. `created_by` is the
+    id of the user who made it, who may be gone. `single_token` overrides the tenant's policy.
+    """
 
     id: str
     kind: UserKind
@@ -44,16 +57,25 @@ class User:
     epoch: int
     created_at: datetime
     disabled_at: datetime | None = None
+    description: str = ""
+    created_by: str | None = None
+    single_token: bool | None = None
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A named set of permissions. `tenant_id` is None for the built-in roles."""
+    """A named set of permissions. `tenant_id` is None for the built-in roles.
+
+    A tenant's role can be given in that tenant and in those below it.
+    """
 
     id: str
     name: str
     permissions: frozenset[str]
     tenant_id: str | None = None
+    description: str = ""
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +85,43 @@ class Membership:
     user_id: str
     tenant_id: str
     role_id: str
-    state: MembershipState
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user in a tenant, with the roles held there itself (not above it)."""
+
+    user: User
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A role in a tenant, offered to whoever `email` is, user or not (yet)."""
+
+    id: str
+    tenant_id: str
+    role_id: str
+    email: str
+    state: InvitationState
+    created_at: datetime
+    expires_at: datetime
+    created_by: str | None = None
+    answered_at: datetime | None = None
+
+    def pending(self, now: datetime) -> bool:
+        """Whether it can still be answered."""
+        return self.state is InvitationState.PENDING and now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """A permission that a tenant registered; it can be given there and below."""
+
+    tenant_id: str
+    name: str
+    description: str
     created_at: datetime
 
 
@@ -77,20 +135,45 @@ class TenantRole:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotation:
+    """The latest change of a key's secret: how long the one before it still works.
+
+    Until `old_until`, or (`ends_on_use`) the new secret's first use, if that comes before.
+    """
+
+    at: datetime
+    old_until: datetime
+    ends_on_use: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A credential of one user, as it is listed: without its secret."""
+    """A credential of one user, as it is listed: without its secret.
+
+    It belongs where its user does (`home_tenant_id`). What narrows it is None when it does
+    not: `tenant_id` (the only tenant it works in), `role_ids`, `endpoint_ids`, `networks`
+    (CIDR) it may be used from, `idle_timeout` (seconds without use that end it).
+    """
 
     id: str
     user_id: str
+    home_tenant_id: str
     name: str
     created_at: datetime
+    created_by: str | None = None
     tenant_id: str | None = None
     role_ids: tuple[str, ...] | None = None
+    endpoint_ids: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None
     expires_at: datetime | None = None
+    idle_timeout: int | None = None
     revoked_at: datetime | None = None
+    revoked_reason: str | None = None
+    rotation: Rotation | None = None
     last_used_at: datetime | None = None
     last_used_from: str | None = None
     use_count: int = 0
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +185,25 @@ class KeyHash:
 
 
 @dataclass(frozen=True, slots=True)
+class OldSecret:
+    """The hash of a rotated key's secret before, and how long it may be used."""
+
+    hash: KeyHash
+    until: datetime
+    ends_on_use: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRecord:
     """Everything one exchange needs, fetched by one statement.
 
     `roles` are the effective ones, already narrowed by the key (its tenant, its roles); only
     tenants that are active with all their ancestors are in it. `more_tenants` says that there
     were more tenants than a token may list (`authority.MAX_LISTED_TENANTS`); the first ones
-    are in `roles` all the same.
+    are in `roles` all the same. `endpoint_ids` is the key's allow-list, `opened` what may be
+    needed to call the endpoints on it: no permission outside is carried. `idle_since` is when
+    the key was made or last used, `idle_timeout` (seconds) the shorter of its own and the
+    policy's of its user's home tenant.
     """
 
     key_id: str
@@ -123,6 +218,13 @@ class KeyRecord:
     epoch: int
     roles: tuple[TenantRole, ...]
     more_tenants: bool = False
+    home_tenant_id: str = ""
+    old_secret: OldSecret | None = None
+    networks: tuple[str, ...] | None = None
+    endpoint_ids: tuple[str, ...] | None = None
+    opened: frozenset[str] | None = None
+    idle_since: datetime | None = None
+    idle_timeout: int | None = None
 
     def live(self, now: datetime) -> bool:
         """Whether key and user may be used at `now`."""
@@ -130,6 +232,15 @@ class KeyRecord:
             self.revoked_at is None
             and self.user_disabled_at is None
             and (self.expires_at is None or now < self.expires_at)
+            and not self.idle(now)
+        )
+
+    def idle(self, now: datetime) -> bool:
+        """Whether the key went unused for too long."""
+        return (
+            self.idle_timeout is not None
+            and self.idle_since is not None
+            and now - self.idle_since > timedelta(seconds=self.idle_timeout)
         )
 
 
@@ -201,6 +312,6 @@ class AuditEvent:
     actor: Actor = Actor()
     tenant_id: str | None = None
     target: str | None = None
-    data: Mapping[str, str | int | None] = field(default_factory=dict)
+    data: Mapping[str, Json] = field(default_factory=dict)
     at: datetime | None = None
     id: str = ""

@@ -3,8 +3,10 @@
 import asyncio
 import json
 from collections.abc import Iterable
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from ..domain.errors import Code, Refusal, invalid_request
@@ -13,6 +15,8 @@ from ..domain.errors import Code, Refusal, invalid_request
 MAX_FIELDS = 64
 #: Seconds that a client may take to send its body.
 BODY_WAIT = 10.0
+
+Model = TypeVar("Model", bound=BaseModel)
 
 FORM = b"application/x-www-form-urlencoded"
 JSON = b"application/json"
@@ -33,6 +37,58 @@ async def read_params(request: Request, max_body: int) -> tuple[dict[str, str], 
             raise invalid_request("A parameter is repeated.")
         params[name] = value
     return params, is_json
+
+
+async def read_json(request: Request, max_body: int) -> bytes:
+    """A JSON body of at most `max_body` bytes, in which no object names a member twice.
+
+    Raises Refusal: `body_too_large`, `unsupported_media_type`, or `invalid_request`.
+    """
+    if not _is_json(request):
+        raise Refusal(Code.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json, in UTF-8.")
+    body = await _read(request, max_body)
+    try:
+        json.loads(body.decode(), object_pairs_hook=_each_once)
+    except (ValueError, RecursionError):
+        raise invalid_request("The body is not JSON in UTF-8.") from None
+    return body
+
+
+class Malformed(Refusal):
+    """A request whose fields are at fault: `faults` are the first ones, with what is wrong."""
+
+    def __init__(self, error: ValidationError) -> None:
+        super().__init__(Code.INVALID_REQUEST, "The request is malformed: see errors.")
+        self.faults = [
+            (".".join(map(str, fault["loc"]))[:128], _TEXTS.get(fault["type"], fault["msg"]))
+            for fault in error.errors(include_input=False, include_url=False)[:20]
+        ]
+
+
+# Where pydantic's own words are about Python.
+_TEXTS = {
+    "extra_forbidden": "is not a field of this request",
+    "missing": "is required",
+    "model_type": "must be a JSON object",
+    "model_attributes_type": "must be a JSON object",
+}
+
+
+def parsed(model: type[Model], source: bytes | dict[str, str]) -> Model:
+    """A JSON body, or parameters, as `model`. Raises Malformed."""
+    try:
+        if isinstance(source, bytes):
+            return model.model_validate_json(source)
+        return model.model_validate(source)
+    except ValidationError as error:
+        raise Malformed(error) from None
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise invalid_request("A member of the body is repeated.")
+    return members
 
 
 def _is_json(request: Request) -> bool:

@@ -1,7 +1,7 @@
 """Errors to HTTP, in this one place: RFC 6749 on OAuth routes, RFC 9457 elsewhere (P8)."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 
 import orjson
@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ..domain.errors import Code, Refusal, Unavailable
+from .body import Malformed
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ STATUS = {
     Code.BODY_TOO_LARGE: 413,
     Code.UNSUPPORTED_MEDIA_TYPE: 415,
     Code.CONFLICT: 409,
+    Code.STALE: 412,
+    Code.KEY_REUSED: 422,
 }
 
 # RFC 6749 has no names of its own for these; the status tells.
@@ -83,7 +86,10 @@ class ErrorAnswers:
         challenge = _challenge(error)
         if challenge:
             headers["WWW-Authenticate"] = challenge
-        return self._answer(request, STATUS[error.code], error.code, error.public, headers)
+        faults = [(error.field, error.public)] if error.field is not None else []
+        if isinstance(error, Malformed):
+            faults = error.faults
+        return self._answer(request, STATUS[error.code], error.code, error.public, headers, faults)
 
     async def unavailable(self, request: Request, error: Exception) -> Response:
         """A fault of ours or of a store's: 503, to be tried again."""
@@ -111,7 +117,13 @@ class ErrorAnswers:
         return self._answer(request, 500, "server_error", text, dict(NO_STORE))
 
     def _answer(
-        self, request: Request, status: int, code: str, text: str, headers: dict[str, str]
+        self,
+        request: Request,
+        status: int,
+        code: str,
+        text: str,
+        headers: dict[str, str],
+        faults: Sequence[tuple[str, str]] = (),
     ) -> Response:
         if request.url.path in self._oauth_paths:
             name = _OAUTH_NAMES[Code(code)] if code in _OAUTH_NAMES else str(code)
@@ -123,6 +135,8 @@ class ErrorAnswers:
             "status": status,
             "detail": text,
         }
+        if faults:
+            body["errors"] = [{"field": name, "detail": detail} for name, detail in faults]
         request_id = request.scope.get("keyturn.request_id")
         if request_id:
             body["request_id"] = request_id

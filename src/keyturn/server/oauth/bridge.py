@@ -11,7 +11,9 @@ from typing import Any
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import AuthorizationServer
 
+from ..domain.authority import Authority
 from ..domain.errors import Code, Refusal, bad_client, invalid_request
+from ..domain.model import KeyRecord
 from ..services.credentials import Credentials
 from ..services.issuing import Issuing
 from ..services.usage import Note, Usage
@@ -106,12 +108,22 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
             grant_type=str(request.payload.grant_type),
             user_id=record.user_id if record else None,
             key_id=record.key_id if record else None,
-            tenant_id=authority.tenant_id if authority and refusal is None else None,
+            tenant_id=_tenant(record, authority if refusal is None else None),
             address=call.address,
             why=refusal.detail if refusal else "",
         )
-        rehash = self.credentials.rehash(request.evidence) if refusal is None else None
-        self._usage.note(note, rehash)
+        if refusal is not None:
+            self._usage.note(note)
+            return
+        rehash = self.credentials.rehash(request.evidence)
+        self._usage.note(note, rehash, ends_old=request.evidence.ends_old)
+
+
+def _tenant(record: KeyRecord | None, authority: Authority | None) -> str | None:
+    """Whose audit trail tells of it: the chosen tenant's, else that of the user's home."""
+    if authority is not None and authority.tenant_id is not None:
+        return authority.tenant_id
+    return record.home_tenant_id if record is not None else None
 
 
 def _authenticate(_: object, request: TokenRequest) -> KeyClient | None:

@@ -42,7 +42,7 @@ class IntrospectionEndpoint:
 
     async def introspect(self, call: OAuthCall) -> dict[str, Any]:
         """The answer's body (RFC 7662, 2.2): exactly `active: false` for all that is not live."""
-        live = await self._introspection.of(_token(call), call.client, call.tenant_id)
+        live = await self._introspection.of(_token(call), call.client, call.address, call.tenant_id)
         if isinstance(live, LiveAccess):
             return self._access(live)
         if isinstance(live, LiveRefresh):

@@ -139,7 +139,8 @@ class PasswordGrant(_Phases, ResourceOwnerPasswordCredentialsGrant):  # type: ig
 
     async def fetch(self) -> None:
         text = self.request.form.get("password", "")
-        self.request.evidence = await self.credentials.examine(text, self._tenants())
+        call = self.request.call
+        self.request.evidence = await self.credentials.examine(text, call.address, self._tenants())
 
     def authenticate_user(self, username: str, password: str) -> KeyRecord:
         """The key, if it is genuine and the username is its user's. One answer otherwise."""
@@ -163,8 +164,10 @@ class ClientGrant(_Phases, ClientCredentialsGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS[1:]
 
     async def fetch(self) -> None:
-        secret = self.request.call.client.secret
-        self.request.evidence = await self.credentials.examine(secret, self._tenants())
+        call = self.request.call
+        self.request.evidence = await self.credentials.examine(
+            call.client.secret, call.address, self._tenants()
+        )
 
     def validate_requested_scope(self) -> None:
         self._authorise()
@@ -177,18 +180,25 @@ class RefreshGrant(_Phases, RefreshTokenGrant):  # type: ignore[misc]
     """RFC 6749, 6, with rotation (RFC 9700, 4.14)."""
 
     next_state: RefreshState
+    refused = ""
 
     async def fetch(self) -> None:
         text = self.request.form.get("refresh_token", "")
-        self.request.opened = await self.issuing.open(text, self.request.call.tenant_id)
-        secret = self.request.call.client.secret
-        if secret:
-            self.request.evidence = await self.credentials.examine(secret, ())
+        call = self.request.call
+        opened = await self.issuing.open(text, call.address, call.tenant_id)
+        if isinstance(opened, Opened):
+            self.request.opened = opened
+        else:
+            self.request.evidence, self.refused = opened, opened.why
+        if call.client.secret:
+            self.request.evidence = await self.credentials.examine(
+                call.client.secret, call.address, ()
+            )
 
     def authenticate_refresh_token(self, refresh_token: str) -> SessionToken:
         """The session's token; whether its generation is live, `spend` will tell."""
         if self.request.opened is None:
-            raise bad_credentials("not a refresh token, or expired, or its key is gone")
+            raise bad_credentials(self.refused)
         return SessionToken(self.request.opened)
 
     async def spend(self) -> None:

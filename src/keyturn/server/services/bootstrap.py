@@ -14,14 +14,15 @@ from ..domain.ids import new_id
 from ..domain.model import (
     ApiKey,
     AuditEvent,
+    Json,
     Membership,
-    MembershipState,
+    Permission,
     Role,
     Tenant,
     User,
     UserKind,
 )
-from ..domain.permissions import TENANT_ADMIN, TENANTS_READ, VIEWER
+from ..domain.permissions import OWN, TENANT_ADMIN, TENANTS_READ, VIEWER
 from .ports import ApiKeyFormat, NewKey, Store, Transaction
 
 #: Usernames stand in Basic credentials (RFC 7617: no colon) and in logs.
@@ -102,6 +103,8 @@ async def make_demo(
         platform = await _platform(make, "platform", admin_username)
         acme = await make.tenant("acme", platform.tenant.id)
         globex = await make.tenant("globex", platform.tenant.id)
+        for tenant in (acme, globex):
+            await make.permissions(tenant.id)
         roles = {
             tenant.id: {
                 name: await make.role(name, permissions, tenant.id)
@@ -164,6 +167,11 @@ class _Maker:
         self._note("tenant.created", tenant.id, tenant.id, {"name": name})
         return tenant
 
+    async def permissions(self, tenant_id: str) -> None:
+        names = sorted(frozenset().union(*DEMO_ROLES.values()) - OWN)
+        await self.tx.permissions.add([Permission(tenant_id, n, "", self.now) for n in names])
+        self._note("permissions.registered", tenant_id, tenant_id, {"names": names})
+
     async def role(self, name: str, permissions: frozenset[str], tenant_id: str) -> Role:
         role = Role(new_id(), name, permissions, tenant_id)
         await self.tx.roles.add(role)
@@ -183,15 +191,14 @@ class _Maker:
         await self.tx.users.add(user)
         self._note("user.created", home, user.id, {"username": username, "kind": kind.value})
         for tenant_id, role in roles:
-            await self.tx.users.add_membership(
-                Membership(user.id, tenant_id, role.id, MembershipState.ACCEPTED, self.now)
-            )
+            await self.tx.memberships.add(Membership(user.id, tenant_id, role.id, self.now))
             self._note("membership.created", tenant_id, user.id, {"role": role.name})
         return user
 
     async def key(self, user: User, name: str) -> NewKey:
         new = self.key_format.new()
-        await self.tx.api_keys.add(ApiKey(new.key_id, user.id, name, self.now), new.hash)
+        key = ApiKey(new.key_id, user.id, user.home_tenant_id, name, self.now)
+        await self.tx.api_keys.add(key, new.hash)
         self._note("api_key.created", user.home_tenant_id, new.key_id, {"user": user.username})
         return new
 
@@ -199,9 +206,7 @@ class _Maker:
         await self.tx.audit.add(self.events)
         self.events.clear()
 
-    def _note(
-        self, action: str, tenant_id: str, target: str, data: dict[str, str | int | None]
-    ) -> None:
+    def _note(self, action: str, tenant_id: str, target: str, data: dict[str, Json]) -> None:
         self.events.append(
             AuditEvent(action, "done", tenant_id=tenant_id, target=target, data=data)
         )

@@ -1,20 +1,62 @@
-"""The one door: who calls with an access token, in which tenant, with which permissions.
+"""The one door: who calls with an access token, in which tenant, and whether it may do this.
 
-`Callers.of` gives a live token; `Callers.in_tenant` is the only way to a `TenantCaller`, and
+`Callers.of` gives a live token. `Callers.in_tenant` is the only way to a `TenantCaller`, and
 what is bound to a tenant takes a `TenantCaller`, never a bare tenant id (promise P7).
+`Callers.own` is the way to what concerns the caller alone, in no tenant.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..domain import revocations as rules
-from ..domain.errors import Code, Refusal, bad_token, not_a_member
-from ..domain.model import KeyRecord, TenantRole
+from ..domain.authority import whole_roles
+from ..domain.endpoints import shape
+from ..domain.errors import Code, Refusal, bad_token, lacks, not_a_member
+from ..domain.model import Actor, KeyRecord, TenantRole, UserKind
+from ..domain.networks import admits
+from ..domain.policy import effective
 from ..domain.tokens import AccessToken, LiveToken
-from .ports import AccessTokens, Clock, KeyLookup, RevocationList
+from .ports import AccessTokens, Clock, KeyLookup, RevocationList, Store
 
 #: Tenants on one page of `/users/me`.
 PAGE = 200
+#: What Keyturn's own endpoints are called when they stand in a catalogue.
+OWN_SERVICE = "Keyturn"
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What opens a call in a tenant: a permission there.
+
+    `administers`: it makes users, invites, or changes what others may do. Service users are
+    refused, unless the tenant's policy lets them (`service_users_administer`).
+    """
+
+    permission: str
+    administers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a call came in: its token, where from, and for which method and path (template)."""
+
+    token: LiveToken
+    address: str | None
+    endpoint: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCaller:
+    """A caller, about itself: the key it came with, as it is now."""
+
+    token: LiveToken
+    record: KeyRecord
+    address: str | None
+
+    @property
+    def actor(self) -> Actor:
+        """For the audit trail."""
+        return _actor(self.token, self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +68,24 @@ class TenantCaller:
     tenant_name: str
     roles: tuple[str, ...]
     permissions: frozenset[str]
+    kind: UserKind
+    username: str
+    address: str | None
+
+    @property
+    def user_id(self) -> str:
+        """Whose token it is."""
+        return self.token.user_id
+
+    @property
+    def actor(self) -> Actor:
+        """For the audit trail."""
+        return _actor(self.token, self.address)
 
     def need(self, permission: str) -> None:
         """Raises Refusal `insufficient_scope` without that permission."""
         if permission not in self.permissions:
-            raise Refusal(
-                Code.INSUFFICIENT_SCOPE,
-                "This call needs a permission that you do not have in this tenant.",
-                detail=f"missing {permission}",
-            )
+            raise lacks(f"missing {permission}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +101,20 @@ class Me:
 
 
 class Callers:
-    """Authenticates calls to the service itself."""
+    """Authenticates calls to the service itself, and decides whether they may be made."""
 
     def __init__(
         self,
         access: AccessTokens,
         revocations: RevocationList,
         lookup: KeyLookup,
+        store: Store,
         clock: Clock,
     ) -> None:
         self._access = access
         self._revocations = revocations
         self._lookup = lookup
+        self._store = store
         self._clock = clock
 
     async def of(self, bearer: str) -> LiveToken:
@@ -75,45 +128,115 @@ class Callers:
             raise bad_token("revoked")
         return LiveToken(token)
 
-    async def in_tenant(self, token: LiveToken, tenant_id: str) -> TenantCaller:
-        """The caller in the tenant chosen by `x-tenant-id`.
+    async def in_tenant(self, arrival: Arrival, tenant_id: str, needs: Needs) -> TenantCaller:
+        """The caller in the tenant chosen by `x-tenant-id`, who may make this call there.
 
         The header only selects: both the token and the roles of this moment must know the
-        tenant. Raises Refusal `access_denied`, the same whether the tenant exists or not.
+        tenant. Raises Refusal `access_denied`, the same whether the tenant exists or not, and
+        `insufficient_scope` for a call that the caller may not make there.
         """
+        token = arrival.token
         if token.roles is not None and tenant_id not in token.roles:
             raise not_a_member("the token does not name the tenant")
-        record = await self._fresh(token, tenants=[tenant_id])
+        record = await self._fresh(token, arrival.address, tenants=[tenant_id])
         held = list(record.roles)
         if not held:
             raise not_a_member("no role in the tenant")
-        names, permissions = _carried_now(token, tenant_id, held)
-        return TenantCaller(token, tenant_id, held[0].tenant_name, names, permissions)
+        names, permissions = _carried_now(token, tenant_id, held, record.opened)
+        caller = TenantCaller(
+            token,
+            tenant_id,
+            held[0].tenant_name,
+            names,
+            permissions,
+            record.user_kind,
+            record.username,
+            arrival.address,
+        )
+        caller.need(needs.permission)
+        await self._need_listed(record, arrival, tenant_id)
+        if needs.administers and record.user_kind is UserKind.SERVICE:
+            await self._need_administering_service_users(tenant_id)
+        return caller
 
-    async def me(self, token: LiveToken, *, after: str = "", limit: int = PAGE) -> Me:
-        """Who the caller is and the roles that its token and its user both have now."""
+    async def own(self, arrival: Arrival) -> OwnCaller:
+        """The caller, about itself. Raises Refusal `invalid_token`, `insufficient_scope`."""
+        token = arrival.token
         tenants = None if token.roles is None else sorted(token.roles)
-        record = await self._fresh(token, tenants=tenants, after=after, limit=limit)
+        record = await self._fresh(token, arrival.address, tenants=tenants)
+        await self._need_listed(record, arrival, record.home_tenant_id)
+        return OwnCaller(token, record, arrival.address)
+
+    async def me(self, arrival: Arrival, *, after: str = "", limit: int = PAGE) -> Me:
+        """Who the caller is and the roles that its token and its user both have now."""
+        token = arrival.token
+        tenants = None if token.roles is None else sorted(token.roles)
+        record = await self._fresh(
+            token, arrival.address, tenants=tenants, after=after, limit=limit
+        )
         roles = tuple(
             item
-            for item in record.roles
+            for item in whole_roles(record)
             if token.roles is None or item.role.name in token.roles.get(item.tenant_id, ())
         )
         last = record.roles[-1].tenant_id if record.more_tenants and record.roles else None
         return Me(record.user_id, record.username, record.user_kind, record.key_id, roles, last)
 
     async def _fresh(
-        self, token: LiveToken, *, tenants: list[str] | None, after: str = "", limit: int = PAGE
+        self,
+        token: LiveToken,
+        address: str | None,
+        *,
+        tenants: list[str] | None,
+        after: str = "",
+        limit: int = PAGE,
     ) -> KeyRecord:
         record = await self._lookup.find(token.key_id, tenants=tenants, after=after, limit=limit)
         # The list has been asked; the row, which is read anyway, must agree.
         if record is None or not record.live(self._clock()) or record.epoch > token.epoch:
             raise bad_token("the key or its user has changed")
+        if not admits(record.networks, address):
+            raise bad_token("the key may not be used from this address")
         return record
+
+    async def _need_listed(self, record: KeyRecord, arrival: Arrival, tenant_id: str) -> None:
+        """Raises Refusal when the key has an allow-list that this call is not on (F5)."""
+        if record.endpoint_ids is None:
+            return
+        method, path = arrival.endpoint
+        wanted = shape(path)
+        async with self._store.transaction() as tx:
+            candidates = await tx.endpoints.candidates(tenant_id, [method], wanted.count("/"))
+        if not any(
+            e.shape == wanted and e.service == OWN_SERVICE and e.id in record.endpoint_ids
+            for e in candidates
+        ):
+            raise Refusal(
+                Code.INSUFFICIENT_SCOPE,
+                "The API key's list of endpoints does not have this one.",
+                detail="not on the key's allow-list",
+            )
+
+    async def _need_administering_service_users(self, tenant_id: str) -> None:
+        async with self._store.transaction() as tx:
+            policy = effective(await tx.tenants.policies(tenant_id))
+        if not policy.service_users_administer:
+            raise Refusal(
+                Code.INSUFFICIENT_SCOPE,
+                "Service users do not administer users in this tenant.",
+                detail="policy service_users_administer",
+            )
+
+
+def _actor(token: LiveToken, address: str | None) -> Actor:
+    return Actor(token.user_id, token.key_id, token.session_id, address)
 
 
 def _carried_now(
-    token: AccessToken, tenant_id: str, held: Iterable[TenantRole]
+    token: AccessToken,
+    tenant_id: str,
+    held: Iterable[TenantRole],
+    opened: frozenset[str] | None,
 ) -> tuple[tuple[str, ...], frozenset[str]]:
     """Roles and permissions that both the token and the present roles give in a tenant.
 
@@ -122,10 +245,13 @@ def _carried_now(
     """
     named = None if token.roles is None else token.roles[tenant_id]
     now: frozenset[str] = frozenset().union(*(item.role.permissions for item in held))
+    bound = now if opened is None else now & opened
     if named is None:
-        return tuple(sorted(item.role.name for item in held)), now
+        whole = [item for item in held if item.role.permissions <= bound]
+        return tuple(sorted(item.role.name for item in whole)), bound
     whole = [item for item in held if item.role.name in named]
     carried: frozenset[str] = frozenset().union(*(item.role.permissions for item in whole))
     if token.tenant_id is not None:
         carried &= frozenset(token.scope)
-    return tuple(sorted(item.role.name for item in whole)), carried | (now & frozenset(token.scope))
+    carried = (carried | (now & frozenset(token.scope))) & bound
+    return tuple(sorted(item.role.name for item in whole)), carried

@@ -1,14 +1,21 @@
-"""Who is calling, told by an API key: one read, one constant-time comparison."""
+"""Who is calling, told by an API key: one read, two comparisons in constant time.
+
+A rotated key has two secrets for a while, so every secret is compared with two hashes, also
+where there is one or none: how long it takes tells nothing.
+"""
 
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from ..domain.errors import bad_client
 from ..domain.model import KeyHash, KeyRecord
+from ..domain.networks import admits
 from .ports import ApiKeyFormat, Clock, KeyLookup, PresentedKey
+from .usage import Note, Usage
 
-# Compared with when there is no such key, so that the answer takes as long.
+# Compared with where there is no hash, so that the answer takes as long.
 _NO_HASH = KeyHash(bytes(32), 0)
 
 
@@ -32,13 +39,21 @@ class Evidence:
     """What is known of a presented API key after one read.
 
     `record` is the stored key, whatever its state. `genuine`: the secret is right, and key and
-    user may be used now. `why` says, for the log only, what is wrong otherwise.
+    user may be used now, from where the call came. `why` says, for the log only, what is wrong
+    otherwise. `by_old`: it is the secret from before the latest rotation.
     """
 
     presented: PresentedKey | None
     record: KeyRecord | None
     genuine: bool
     why: str
+    by_old: bool = False
+
+    @property
+    def ends_old(self) -> bool:
+        """Whether the old secret ends now, since the new one was used."""
+        old = self.record.old_secret if self.record is not None else None
+        return self.genuine and not self.by_old and old is not None and old.ends_on_use
 
     def named(self, name: str) -> bool:
         """Whether `name` is the key's id or its user's name."""
@@ -59,52 +74,80 @@ def names(record: KeyRecord, name: str) -> bool:
 class Credentials:
     """Reads and checks API keys."""
 
-    def __init__(self, lookup: KeyLookup, key_format: ApiKeyFormat, clock: Clock) -> None:
+    def __init__(
+        self, lookup: KeyLookup, key_format: ApiKeyFormat, clock: Clock, usage: Usage
+    ) -> None:
         self._lookup = lookup
         self._format = key_format
         self._clock = clock
+        self._usage = usage
 
-    async def examine(self, text: str, tenants: Sequence[str] | None = None) -> Evidence:
-        """What is known of the key in `text`. Only well-formed keys reach the database.
+    async def examine(
+        self, text: str, address: str | None, tenants: Sequence[str] | None = None
+    ) -> Evidence:
+        """What is known of the key in `text`, presented from `address`.
 
-        `tenants` restricts the roles that are read. Raises Unavailable.
+        Only well-formed keys reach the database. `tenants` restricts the roles that are read.
+        Raises Unavailable.
         """
         presented = self._format.parse(text)
         if presented is None:
             return NOTHING
         record = await self._lookup.find(presented.key_id, tenants=tenants)
+        old = record.old_secret if record is not None else None
+        is_new = self._format.matches(presented, record.hash if record else _NO_HASH)
+        is_old = self._format.matches(presented, old.hash if old else _NO_HASH) and not is_new
         if record is None:
-            self._format.matches(presented, _NO_HASH)
             return Evidence(presented, None, False, "no such key")
-        right = self._format.matches(presented, record.hash)
-        if not right:
-            return Evidence(presented, record, False, "wrong secret")
-        if not record.live(self._clock()):
-            return Evidence(presented, record, False, _why_dead(record))
-        return Evidence(presented, record, True, "")
+        now = self._clock()
+        if not is_new and not is_old:
+            why = "wrong secret"
+        elif old is not None and is_old and now >= old.until:
+            why = "rotated secret"
+        else:
+            why = why_not(record, address, now)
+        return Evidence(presented, record, not why, why, by_old=is_old)
 
     def rehash(self, evidence: Evidence) -> KeyHash | None:
-        """A proven key's hash under the newest pepper; None when it has that already."""
+        """A proven key's hash under the newest pepper; None when it has that already.
+
+        An old secret is not rehashed: it would take the new one's place.
+        """
         if evidence.presented is None or evidence.record is None or not evidence.genuine:
+            return None
+        if evidence.by_old:
             return None
         return self._format.rehash(evidence.presented, evidence.record.hash)
 
     async def client(
-        self, client: ClientCredentials, tenants: Sequence[str] | None = None
+        self,
+        client: ClientCredentials,
+        address: str | None,
+        tenants: Sequence[str] | None = None,
     ) -> KeyRecord:
-        """The key of a client that must authenticate with its secret.
+        """The key of a client that must authenticate with its secret. It counts as a use.
 
         Raises Refusal `invalid_client`, the same for an unknown client and a wrong secret.
         """
         if client.client_id is None or not client.secret:
             raise bad_client("no client credentials")
-        evidence = await self.examine(client.secret, tenants)
-        if evidence.record is None or not evidence.genuine or not evidence.named(client.client_id):
+        evidence = await self.examine(client.secret, address, tenants)
+        record = evidence.record
+        if record is None or not evidence.genuine or not evidence.named(client.client_id):
             raise bad_client(evidence.why or "client_id is not of this key")
-        return evidence.record
+        used = Note(None, "granted", "", record.user_id, record.key_id, address=address)
+        self._usage.note(used, self.rehash(evidence), ends_old=evidence.ends_old)
+        return record
 
 
-def _why_dead(record: KeyRecord) -> str:
+def why_not(record: KeyRecord, address: str | None, now: datetime) -> str:
+    """Why a key may not be used now from `address`, in fixed words; empty when it may."""
     if record.user_disabled_at is not None:
         return "the user is disabled"
-    return "revoked" if record.revoked_at is not None else "expired"
+    if record.revoked_at is not None:
+        return "revoked"
+    if record.idle(now):
+        return "unused for too long"
+    if not record.live(now):
+        return "expired"
+    return "" if admits(record.networks, address) else "address not allowed"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..domain import revocations as rules
+from ..domain.authority import whole_roles
 from ..domain.errors import Code, Refusal
 from ..domain.model import KeyRecord
 from ..domain.permissions import TOKENS_INTROSPECT
@@ -54,7 +55,11 @@ class Introspection:
         self._clock = clock
 
     async def of(
-        self, text: str, client: ClientCredentials, tenant_id: str | None
+        self,
+        text: str,
+        client: ClientCredentials,
+        address: str | None,
+        tenant_id: str | None,
     ) -> LiveAccess | LiveRefresh | None:
         """What `text` is worth now; None when it is not valid, or not the asker's business.
 
@@ -66,7 +71,7 @@ class Introspection:
         state = self._refresh.open(text) if token is None else None
         named = _tenants_named(token, state)
         wanted = [tenant_id] if tenant_id is not None else named
-        asker = await self._credentials.client(client, tenants=wanted)
+        asker = await self._credentials.client(client, address, tenants=wanted)
         visible = _may_ask(asker)
         if not visible:
             await self._must_ask_somewhere(asker)
@@ -143,10 +148,12 @@ def _tenants_named(token: VerifiedToken | None, state: RefreshState | None) -> l
 
 def _roles_now(record: KeyRecord) -> Roles:
     roles: Roles = {}
-    for item in record.roles:
+    for item in whole_roles(record):
         roles[item.tenant_id] = (*roles.get(item.tenant_id, ()), item.role.name)
     return roles
 
 
 def _may_ask(asker: KeyRecord) -> list[str]:
+    if asker.opened is not None and TOKENS_INTROSPECT not in asker.opened:
+        return []
     return sorted({i.tenant_id for i in asker.roles if TOKENS_INTROSPECT in i.role.permissions})

@@ -13,6 +13,7 @@ from ..domain.ids import new_id
 from ..domain.model import Actor, AuditEvent, KeyRecord, Revocation, RevocationKind, Session
 from ..domain.sessions import Lifetimes, RefreshState, is_retry, successor
 from ..domain.tokens import AccessToken
+from .credentials import Evidence, why_not
 from .ports import (
     AccessTokens,
     Clock,
@@ -99,22 +100,26 @@ class Issuing:
 
     # --- refresh --------------------------------------------------------------------------
 
-    async def open(self, text: str, tenant_id: str | None = None) -> Opened | None:
-        """The session that `text` belongs to and its key, one read; None when it is not valid.
+    async def open(
+        self, text: str, address: str | None, tenant_id: str | None = None
+    ) -> Opened | Evidence:
+        """The session that `text` belongs to and its key, or what speaks against it; one read.
 
         Whether its generation is still live only `spend` can tell. Raises Unavailable.
         """
         state = self._refresh.open(text)
-        if state is None or state.expires_at <= self._clock().timestamp():
-            return None
+        now = self._clock()
+        if state is None or state.expires_at <= now.timestamp():
+            return Evidence(None, None, False, "not a refresh token, or expired")
         unlisted = state.ceiling.tenants is None
         tenants = tuple(state.ceiling.tenants or ((tenant_id,) if tenant_id else ()))
         record = await self._lookup.find(state.key_id, tenants=tenants)
-        if record is None or not record.live(self._clock()):
-            return None
+        if record is None:
+            return Evidence(None, None, False, "no such key")
+        why = why_not(record, address, now)
         if unlisted and record.epoch != state.epoch:
-            return None  # what was first granted is not known any more
-        return Opened(state, record)
+            why = why or "what was first granted is not known any more"
+        return Evidence(None, record, False, why) if why else Opened(state, record)
 
     def reauthorise(
         self, opened: Opened, tenant_id: str | None, scope: frozenset[str] | None
@@ -175,7 +180,7 @@ class Issuing:
                         key_id=opened.record.key_id,
                         session_id=session.id,
                     ),
-                    tenant_id=opened.state.ceiling.tenant_id,
+                    tenant_id=opened.state.ceiling.tenant_id or opened.record.home_tenant_id,
                     target=session.id,
                     data={
                         "presented_generation": opened.state.generation,

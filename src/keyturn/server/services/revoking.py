@@ -1,24 +1,17 @@
-"""Ending what was given out: tokens, sessions, keys, users' older tokens, suspended tenants.
+"""Ending what was given out, by those who hold it: tokens, and sessions (RFC 7009).
 
-Each writes the truth and its audit event in one transaction, and then tells the fast copy.
+The truth and its audit event are written in one transaction, and then the fast copy is told.
 """
 
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from ..domain import revocations as rules
-from ..domain.errors import Code, Refusal, bad_client
+from ..domain.errors import Refusal, bad_client
 from ..domain.model import Actor, AuditEvent, KeyRecord, Revocation, RevocationKind, Session
 from ..domain.sessions import Lifetimes, RefreshState
 from ..domain.tokens import VerifiedToken
 from .credentials import ClientCredentials, Credentials, names
-from .ports import AccessTokens, KeyLookup, RefreshTokens, RevocationList, Store
-
-FOREVER = datetime(rules.FOREVER_YEAR, 1, 1, tzinfo=UTC)
-
-
-def _missing() -> Refusal:
-    return Refusal(Code.NOT_FOUND, "There is no such thing here.")
+from .ports import AccessTokens, KeyLookup, RefreshTokens, RevocationList, Store, Transaction
 
 
 class Revoking:
@@ -43,8 +36,6 @@ class Revoking:
         self._revocations = revocations
         self._lifetimes = lifetimes
 
-    # --- by those who hold the token (RFC 7009) --------------------------------------------
-
     async def presented(self, text: str, client: ClientCredentials, actor: Actor) -> None:
         """Revokes the token in `text`; a refresh token takes its session with it.
 
@@ -53,86 +44,20 @@ class Revoking:
         Raises Refusal `invalid_client`.
         """
         if client.secret:
-            await self._credentials.client(client, tenants=())
+            await self._credentials.client(client, actor.address, tenants=())
         state = self._refresh.open(text)
         if state is not None:
             record = await self._owner(state.key_id, client)
             if record is not None:
-                who = replace(actor, user_id=record.user_id, key_id=record.key_id)
-                await self._end_sealed(state, record, who)
+                await self._end_session(state, record, actor)
             return
         try:
             token = self._access.verify(text)
         except Refusal:
             return
-        if await self._owner(token.key_id, client) is not None:
-            who = replace(actor, user_id=token.user_id, key_id=token.key_id)
-            await self.token(token, replace(who, session_id=token.session_id))
-
-    async def token(self, token: VerifiedToken, actor: Actor) -> None:
-        """Ends one access token."""
-        end = datetime.fromtimestamp(token.expires_at, UTC) + self._lifetimes.leeway
-        entry = Revocation(RevocationKind.TOKEN, token.jti, end)
-        await self._write([entry], "token.revoked", actor, token.jti, token.tenant_id)
-
-    # --- by those who administer -----------------------------------------------------------
-
-    async def session(self, session: Session, actor: Actor) -> None:
-        """Ends a session: its refresh tokens and its access tokens."""
-        async with self._store.transaction() as tx:
-            ended = await tx.sessions.end(session, "revoked")
-            entry = Revocation(
-                RevocationKind.SESSION, session.id, await tx.now() + self._lifetimes.longest_access
-            )
-            if ended:
-                await tx.revocations.add([entry])
-                await tx.audit.add([_event("session.revoked", actor, session.id, None)])
-        if ended:
-            await self._revocations.publish([entry])
-
-    async def key(self, key_id: str, actor: Actor) -> None:
-        """Ends an API key and all that was issued for it. Raises Refusal `not_found`."""
-        async with self._store.transaction() as tx:
-            now = await tx.now()
-            key = await tx.api_keys.get(key_id)
-            if key is None:
-                raise _missing()
-            await tx.api_keys.revoke(key_id, now)
-            entry = Revocation(RevocationKind.KEY, key_id, now + self._lifetimes.longest_access)
-            await tx.revocations.add([entry])
-            await tx.audit.add([_event("key.revoked", actor, key_id, key.tenant_id)])
-        await self._revocations.publish([entry])
-
-    async def user(self, user_id: str, actor: Actor) -> int:
-        """Ends every access token a user has, by raising the epoch. Gives the new epoch.
-
-        Sessions go on: a refresh reads anew what the user may do. Raises Refusal `not_found`.
-        """
-        async with self._store.transaction() as tx:
-            epoch = await tx.users.raise_epoch(user_id)
-            if epoch is None:
-                raise _missing()
-            end = await tx.now() + self._lifetimes.longest_access
-            entry = Revocation(RevocationKind.USER, user_id, end, epoch)
-            await tx.revocations.add([entry])
-            await tx.audit.add([_event("user.epoch_raised", actor, user_id, None)])
-        await self._revocations.publish([entry])
-        return epoch
-
-    async def suspend_tenant(self, tenant_id: str, actor: Actor) -> None:
-        """Suspends a tenant and all below it. Raises Refusal `not_found`."""
-        async with self._store.transaction() as tx:
-            if not await tx.tenants.set_suspended(tenant_id, await tx.now()):
-                raise _missing()
-            entries = [
-                Revocation(RevocationKind.TENANT, below, FOREVER)
-                for below in await tx.tenants.below(tenant_id)
-            ]
-            await tx.revocations.add(entries)
-            await tx.audit.add([_event("tenant.suspended", actor, tenant_id, tenant_id)])
-        await self._revocations.publish(entries)
-
-    # --- both ------------------------------------------------------------------------------
+        record = await self._owner(token.key_id, client)
+        if record is not None:
+            await self._end_token(token, record, actor)
 
     async def _owner(self, key_id: str, client: ClientCredentials) -> KeyRecord | None:
         """The key a token was issued to, if the client is that key's (or did not say)."""
@@ -141,7 +66,18 @@ class Revoking:
             return record
         raise bad_client("the token was issued to another client")
 
-    async def _end_sealed(self, state: RefreshState, record: KeyRecord, actor: Actor) -> None:
+    async def _end_token(self, token: VerifiedToken, record: KeyRecord, actor: Actor) -> None:
+        end = datetime.fromtimestamp(token.expires_at, UTC) + self._lifetimes.leeway
+        entry = Revocation(RevocationKind.TOKEN, token.jti, end)
+        who = replace(actor, user_id=token.user_id, key_id=token.key_id)
+        who = replace(who, session_id=token.session_id)
+        tenant_id = token.tenant_id or record.home_tenant_id
+        async with self._store.transaction() as tx:
+            await _write(tx, entry, _event("token.revoked", who, token.jti, tenant_id))
+        await self._revocations.publish([entry])
+
+    async def _end_session(self, state: RefreshState, record: KeyRecord, actor: Actor) -> None:
+        """Ends a session: its refresh tokens and its access tokens."""
         end = datetime.fromtimestamp(state.session_ends_at, UTC)
         unwritten = Session(
             id=state.session_id,
@@ -151,21 +87,21 @@ class Revoking:
             rotated_at=end,
             expires_at=end,
         )
-        await self.session(unwritten, actor)
-
-    async def _write(
-        self,
-        entries: list[Revocation],
-        action: str,
-        actor: Actor,
-        target: str,
-        tenant_id: str | None,
-    ) -> None:
+        who = replace(actor, user_id=record.user_id, key_id=record.key_id)
+        tenant_id = state.ceiling.tenant_id or record.home_tenant_id
         async with self._store.transaction() as tx:
-            await tx.revocations.add(entries)
-            await tx.audit.add([_event(action, actor, target, tenant_id)])
-        await self._revocations.publish(entries)
+            if not await tx.sessions.end(unwritten, "revoked"):
+                return
+            last = await tx.now() + self._lifetimes.longest_access
+            entry = Revocation(RevocationKind.SESSION, state.session_id, last)
+            await _write(tx, entry, _event("session.revoked", who, state.session_id, tenant_id))
+        await self._revocations.publish([entry])
 
 
-def _event(action: str, actor: Actor, target: str, tenant_id: str | None) -> AuditEvent:
+async def _write(tx: Transaction, entry: Revocation, event: AuditEvent) -> None:
+    await tx.revocations.add([entry])
+    await tx.audit.add([event])
+
+
+def _event(action: str, actor: Actor, target: str, tenant_id: str) -> AuditEvent:
     return AuditEvent(action, "done", actor=actor, target=target, tenant_id=tenant_id)

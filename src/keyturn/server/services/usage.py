@@ -7,7 +7,7 @@ written stays small however often one key is used. A crash loses at most the las
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..domain.errors import Unavailable
@@ -28,10 +28,11 @@ _BATCH = 1_000
 class Note:
     """What happened, without its time. Equal notes are counted together.
 
-    `why` is one of the fixed reasons in this code, never text of the request.
+    `why` is one of the fixed reasons in this code, never text of the request. Without an
+    `action` it is the use of a key alone: it counts, and leaves no event.
     """
 
-    action: str
+    action: str | None
     outcome: str
     grant_type: str
     user_id: str | None = None
@@ -47,6 +48,7 @@ class _Tally:
     last: datetime
     count: int = 1
     rehash: KeyHash | None = None
+    ends_old: bool = False
 
 
 class Usage:
@@ -59,16 +61,21 @@ class Usage:
         self._dropped = 0
         self._stopping = asyncio.Event()
 
-    def note(self, note: Note, rehash: KeyHash | None = None) -> None:
-        """Remembers one event. Never waits, never fails."""
+    def note(self, note: Note, rehash: KeyHash | None = None, *, ends_old: bool = False) -> None:
+        """Remembers one event. Never waits, never fails.
+
+        `rehash` and `ends_old` are what it does to the key (ports.KeyUse). Until it is
+        written, a second at most, an old secret that ends by it may still work.
+        """
         now = self._clock()
         tally = self._notes.get(note)
         if tally is not None:
             tally.count += 1
             tally.last = now
             tally.rehash = rehash or tally.rehash
+            tally.ends_old = ends_old or tally.ends_old
         elif len(self._notes) < MAX_NOTES:
-            self._notes[note] = _Tally(now, now, rehash=rehash)
+            self._notes[note] = _Tally(now, now, rehash=rehash, ends_old=ends_old)
         else:
             self._dropped += 1
 
@@ -121,12 +128,14 @@ class Usage:
                 newer.count += tally.count
                 newer.first = tally.first
                 newer.rehash = newer.rehash or tally.rehash
+                newer.ends_old = newer.ends_old or tally.ends_old
 
     async def _write(self, batch: dict[Note, _Tally]) -> None:
         uses: dict[str, KeyUse] = {}
         events = []
         for note, tally in batch.items():
-            events.append(_event(note, tally))
+            if note.action is not None:
+                events.append(_event(note.action, note, tally))
             if note.key_id is not None and note.outcome == "granted":
                 before = uses.get(note.key_id)
                 uses[note.key_id] = _merged(before, note, tally)
@@ -138,26 +147,26 @@ class Usage:
 
 def _merged(before: KeyUse | None, note: Note, tally: _Tally) -> KeyUse:
     assert note.key_id is not None  # noqa: S101 - for mypy; the caller has looked
-    if before is None or before.at <= tally.last:
-        return KeyUse(
-            note.key_id,
-            tally.count + (before.count if before else 0),
-            tally.last,
-            note.address,
-            tally.rehash or (before.rehash if before else None),
-        )
-    count = before.count + tally.count
-    return KeyUse(note.key_id, count, before.at, before.address, before.rehash or tally.rehash)
+    use = KeyUse(note.key_id, tally.count, tally.last, note.address, tally.rehash, tally.ends_old)
+    if before is None:
+        return use
+    earlier, later = sorted((before, use), key=lambda one: one.at)
+    return replace(
+        later,
+        count=earlier.count + later.count,
+        rehash=later.rehash or earlier.rehash,
+        ends_old=earlier.ends_old or later.ends_old,
+    )
 
 
-def _event(note: Note, tally: _Tally) -> AuditEvent:
+def _event(action: str, note: Note, tally: _Tally) -> AuditEvent:
     data: dict[str, str | int | None] = {"grant_type": note.grant_type, "count": tally.count}
     if note.why:
         data["why"] = note.why
     if tally.count > 1:
         data["first_at"] = tally.first.isoformat()
     return AuditEvent(
-        action=note.action,
+        action=action,
         outcome=note.outcome,
         actor=Actor(user_id=note.user_id, key_id=note.key_id, address=note.address),
         tenant_id=note.tenant_id,

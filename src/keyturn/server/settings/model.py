@@ -20,13 +20,20 @@ from pydantic_settings import (
 )
 
 from ..domain.sessions import Lifetimes
-from .checks import check_database_url, check_strength, is_loopback
+from .checks import (
+    check_database_url,
+    check_http_url,
+    check_mail_from,
+    check_smtp_url,
+    check_strength,
+    check_together,
+)
 
 PREFIX = "KEYTURN_"
 CONFIG = "KEYTURN_CONFIG"
 
 #: Settings that may come from a file, named by the variable with `_FILE` appended.
-FROM_FILE = ("master_secret", "previous_master_secrets", "database_url", "redis_url")
+FROM_FILE = ("master_secret", "previous_master_secrets", "database_url", "redis_url", "smtp_url")
 
 
 Grant = Literal["password", "client_credentials", "refresh_token"]
@@ -149,6 +156,13 @@ class Settings(BaseSettings):
         shown="password,client_credentials,refresh_token",
     )
 
+    smtp_url: SecretStr | None = _setting(
+        "secret URL", None, "Mail server: `smtp://user:password@host:587` or `smtps://…:465`."
+    )
+    mail_from: str = _setting(
+        "text", "", "Sender of mails: an address, or `Name <address>`. Needed for SMTP."
+    )
+
     max_body: int = _setting(
         "bytes", 65_536, "Largest request body; above it 413.", ge=1_024, le=16_777_216
     )
@@ -201,16 +215,7 @@ class Settings(BaseSettings):
     @field_validator("public_url", "issuer")
     @classmethod
     def _url(cls, value: str) -> str:
-        problem = (
-            "must be http(s)://host[:port][/path] without user, query, fragment or final slash"
-        )
-        if not re.fullmatch(r"https?://[^\s?#@\\]+[^\s?#@\\/]", value):
-            raise ValueError(problem)
-        try:
-            if not urlsplit(value).hostname or urlsplit(value).port == 0:
-                raise ValueError(problem)
-        except ValueError:
-            raise ValueError(problem) from None
+        check_http_url(value)
         return value
 
     @field_validator("base_path")
@@ -236,6 +241,20 @@ class Settings(BaseSettings):
             raise ValueError("must be redis://host:port/0, or rediss:// for TLS")
         return value or None
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            check_smtp_url(value.get_secret_value())
+        return value or None
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        if value:
+            check_mail_from(value)
+        return value
+
     @field_validator("master_secret")
     @classmethod
     def _strong(cls, value: SecretStr) -> SecretStr:
@@ -259,35 +278,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        """Raises ValueError with a whole line for settings that contradict each other."""
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError(
-                "KEYTURN_TLS_CERT_FILE and KEYTURN_TLS_KEY_FILE belong together: set both or none"
-            )
-        for name in ("public_url", "issuer"):
-            url = urlsplit(getattr(self, name))
-            if url.scheme == "http" and not (self.allow_http or is_loopback(url.hostname or "")):
-                raise ValueError(
-                    f"{env_name(name)} is plain http beyond loopback: use https, or set"
-                    " KEYTURN_ALLOW_HTTP=true if nobody can listen in"
-                )
-        if self.workers > 1 and self.on_sqlite:
-            raise ValueError(
-                "KEYTURN_WORKERS above 1 needs PostgreSQL: set KEYTURN_DATABASE_URL to"
-                " postgresql://…, or KEYTURN_WORKERS=1"
-            )
-        if self.refresh_token_lifetime < self.access_token_lifetime:
-            raise ValueError(
-                "KEYTURN_REFRESH_TOKEN_LIFETIME must not be below KEYTURN_ACCESS_TOKEN_LIFETIME"
-            )
-        if self.session_max_lifetime < self.access_token_lifetime:
-            raise ValueError(
-                "KEYTURN_SESSION_MAX_LIFETIME must not be below KEYTURN_ACCESS_TOKEN_LIFETIME"
-            )
-        if not self.grants - {"refresh_token"}:
-            raise ValueError(
-                "KEYTURN_GRANTS must name password or client_credentials, or nobody gets a token"
-            )
+        check_together(self)
         return self
 
     @property

@@ -1,12 +1,15 @@
 """The audit trail: rows are added and never changed (promise P9)."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import bindparam, func, insert
+from sqlalchemy import Row, bindparam, func, insert, select
 
 from ..domain.ids import new_id
-from ..domain.model import AuditEvent
+from ..domain.model import Actor, AuditEvent
+from ..services.ports import AuditFilter, Page, Slice
 from .columns import db_now
+from .paging import page, sliced
 from .tables import audit_events
 from .unit import Unit
 
@@ -41,3 +44,33 @@ class AuditRepository:
         ]
         if rows:
             await self._unit.run(_ADD, rows)
+
+    async def events(self, tenant_id: str, wanted: AuditFilter, part: Slice) -> Page[AuditEvent]:
+        """Read backwards along the index of a column that is filtered by, or the tenant's."""
+        statement = select(audit_events).where(audit_events.c.tenant_id == tenant_id)
+        for column, value in (
+            (audit_events.c.user_id, wanted.user_id),
+            (audit_events.c.action, wanted.action),
+            (audit_events.c.target, wanted.target),
+        ):
+            if value is not None:
+                statement = statement.where(column == value)
+        if wanted.since is not None:
+            statement = statement.where(audit_events.c.at >= wanted.since)
+        if wanted.until is not None:
+            statement = statement.where(audit_events.c.at < wanted.until)
+        statement = sliced(statement, part, audit_events.c.at, audit_events.c.id, backwards=True)
+        return page((await self._unit.run(statement)).all(), part, _event, "at", "id")
+
+
+def _event(row: Row[Any]) -> AuditEvent:
+    return AuditEvent(
+        action=row.action,
+        outcome=row.outcome,
+        actor=Actor(row.user_id, row.key_id, row.session_id, row.address),
+        tenant_id=row.tenant_id,
+        target=row.target,
+        data=row.data,
+        at=row.at,
+        id=row.id,
+    )

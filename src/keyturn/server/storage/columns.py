@@ -1,9 +1,9 @@
-"""Column types and the database's clock: the same Python values on both dialects."""
+"""Column types, the database's clock, lists in JSON: the same Python values on both dialects."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CHAR, JSON, DateTime, String
+from sqlalchemy import CHAR, JSON, Boolean, DateTime, String
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -63,6 +63,25 @@ class Text(TypeDecorator[str]):
         return value
 
 
+class Ordered(Text):
+    """Text that sorts by its code points on both databases: what pages are read in order of.
+
+    PostgreSQL would sort by its locale, and could not seek a prefix in an index.
+    """
+
+    cache_ok = True
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__(length)
+        self._length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """SQLite compares bytes anyway."""
+        length = self._length
+        collation = "C" if dialect.name == "postgresql" else None
+        return dialect.type_descriptor(String(length, collation=collation))
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware times in UTC, to the microsecond. Raises ValueError for naive ones.
 
@@ -110,3 +129,26 @@ def _postgres_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
 def _sqlite_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
     # %f is seconds with three decimals; the zeros make it as wide as UtcDateTime's texts.
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+class lists_any(FunctionElement[bool]):  # noqa: N801 - reads like the SQL function it is
+    """Whether a column's JSON list has any of the texts of another (given as JSON text)."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(lists_any, "postgresql")
+def _postgres_lists_any(element: lists_any, compiler: SQLCompiler, **kw: Any) -> str:
+    column, texts = (compiler.process(clause, **kw) for clause in element.clauses)
+    # An operator, and not EXISTS: a GIN index answers it.
+    return f"({column} ?| ARRAY(SELECT jsonb_array_elements_text(CAST({texts} AS jsonb))))"
+
+
+@compiles(lists_any, "sqlite")
+def _sqlite_lists_any(element: lists_any, compiler: SQLCompiler, **kw: Any) -> str:
+    column, texts = (compiler.process(clause, **kw) for clause in element.clauses)
+    return (
+        f"EXISTS (SELECT 1 FROM json_each({column}) AS listed "  # noqa: S608 - bound by SQLAlchemy
+        f"WHERE listed.value IN (SELECT value FROM json_each({texts})))"
+    )

@@ -28,6 +28,12 @@ IDLE_SECONDS = 5.0
 #: Seconds that a whole transaction may take. The revocations' tail rests on it (under 10).
 TRANSACTION_SECONDS = 8.0
 
+# Lists stay on their indexes, whosever they are. A plan for all tenants, as PostgreSQL would keep
+# after some times, is right for the usual one: of one with a thousand times as much it would read
+# all and sort it, for a page. And a first row that is likely found soon is no reason to read a
+# table from its beginning: it may be its last, or none.
+_PLANNING = {"plan_cache_mode": "force_custom_plan", "enable_seqscan": "off"}
+
 
 async def connect_postgres(
     server: PostgresServer,
@@ -65,7 +71,7 @@ def postgres_engine(server: PostgresServer, *, pool_size: int, wait: float) -> A
     """At most `pool_size` connections; `wait` seconds for a free one."""
 
     async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
-        return await connect_postgres(server)
+        return await connect_postgres(server, settings=_PLANNING)
 
     return create_async_engine(
         "postgresql+asyncpg://",

@@ -18,6 +18,8 @@ from ..domain.errors import KeyturnError, Unavailable
 # integrity, syntax and access.
 _STATEMENT_FAULTS = ("02", "21", "22", "23", "42")
 
+_FOREIGN_KEY = "23503"
+
 # SQLite's result codes for a wrong statement: ERROR, CONSTRAINT, MISMATCH, MISUSE, RANGE.
 _SQLITE_STATEMENT_FAULTS = (1, 19, 20, 21, 25)
 
@@ -57,6 +59,8 @@ def is_fault(error: BaseException) -> bool:
     if isinstance(driver, asyncpg.InvalidCachedStatementError):
         return True  # The schema moved under a prepared statement: the next try prepares anew.
     state = getattr(driver, "sqlstate", None)
+    if state == _FOREIGN_KEY:
+        return True  # What it names was deleted at the same time: the next try will see that.
     if isinstance(state, str):
         return not state.startswith(_STATEMENT_FAULTS)
     # asyncpg's own refusals of a parameter are ValueErrors, too; those are mistakes.

@@ -1,38 +1,72 @@
 """API keys. Hashes are written here and read only by the lookup."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, case, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    case,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 
-from ..domain.model import ApiKey, KeyHash
-from ..services.ports import KeyUse
-from .columns import storable
-from .tables import api_keys
-from .unit import Unit
+from ..domain.errors import invalid_request, not_found
+from ..domain.ids import parse_id
+from ..domain.model import ApiKey, KeyHash, Rotation
+from ..services.ports import KeyUse, Page, Slice
+from .columns import db_now, storable
+from .paging import page, sliced
+from .tables import api_keys, tenant_tree, users
+from .unit import Unit, Values
 
-_LISTED = [c for c in api_keys.c if c.name not in ("hash", "pepper_version")]
+_HASHES = ("hash", "pepper_version", "old_hash", "old_pepper_version")
+_LISTED = [c for c in api_keys.c if c.name not in _HASHES]
 
-_is_later = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("used_at"))
+_used_at = bindparam("used_at", type_=api_keys.c.last_used_at.type)
+_is_later = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < _used_at)
+_of_key = api_keys.c.id == bindparam("key_id")
 _NOTE_USE = (
     update(api_keys)
-    .where(api_keys.c.id == bindparam("key_id"))
+    .where(_of_key)
     .values(
         use_count=api_keys.c.use_count + bindparam("uses"),
-        last_used_at=case(
-            (_is_later, bindparam("used_at", type_=api_keys.c.last_used_at.type)),
-            else_=api_keys.c.last_used_at,
-        ),
+        last_used_at=case((_is_later, _used_at), else_=api_keys.c.last_used_at),
         last_used_from=case(
             (_is_later, bindparam("used_from", type_=api_keys.c.last_used_from.type)),
             else_=api_keys.c.last_used_from,
         ),
     )
 )
+# Uses are written down later than they happen, and the secret may have been changed in between:
+# what they say is of the secret before, then, and must not touch the new one.
+_not_since_changed = or_(api_keys.c.rotated_at.is_(None), api_keys.c.rotated_at <= _used_at)
 _REHASH = (
     update(api_keys)
-    .where(api_keys.c.id == bindparam("key_id"))
+    .where(_of_key, api_keys.c.pepper_version != bindparam("new_version"), _not_since_changed)
     .values(hash=bindparam("new_hash"), pepper_version=bindparam("new_version"))
+)
+_END_OLD = (
+    update(api_keys)
+    .where(
+        _of_key,
+        api_keys.c.old_ends_on_use,
+        api_keys.c.old_hash.is_not(None),
+        _not_since_changed,
+    )
+    .values(
+        old_hash=null(),
+        old_pepper_version=null(),
+        old_until=case((api_keys.c.old_until > _used_at, _used_at), else_=api_keys.c.old_until),
+    )
 )
 
 
@@ -47,17 +81,21 @@ class ApiKeyRepository:
         row = {
             "id": key.id,
             "user_id": key.user_id,
+            "home_tenant_id": key.home_tenant_id,
             "tenant_id": key.tenant_id,
-            "name": key.name,
             "hash": key_hash.digest,
             "pepper_version": key_hash.pepper_version,
-            "role_ids": None if key.role_ids is None else list(key.role_ids),
             "created_at": key.created_at,
+            "created_by": key.created_by,
             "expires_at": key.expires_at,
+            "idle_timeout": key.idle_timeout,
             "revoked_at": key.revoked_at,
+            "revoked_reason": key.revoked_reason,
             "last_used_at": key.last_used_at,
             "last_used_from": key.last_used_from,
             "use_count": key.use_count,
+            "version": key.version,
+            **_changeable(key),
         }
         await self._unit.run(insert(api_keys), row)
 
@@ -66,51 +104,177 @@ class ApiKeyRepository:
         if not storable(key_id):
             return None
         row = (await self._unit.run(select(*_LISTED).where(api_keys.c.id == key_id))).first()
-        if row is None:
-            return None
-        return ApiKey(
-            id=row.id,
-            user_id=row.user_id,
-            name=row.name,
-            created_at=row.created_at,
-            tenant_id=row.tenant_id,
-            role_ids=None if row.role_ids is None else tuple(row.role_ids),
-            expires_at=row.expires_at,
-            revoked_at=row.revoked_at,
-            last_used_at=row.last_used_at,
-            last_used_from=row.last_used_from,
-            use_count=row.use_count,
+        return None if row is None else _key(row)
+
+    async def at_home(
+        self, tenant_id: str, part: Slice, *, user_id: str | None = None
+    ) -> Page[ApiKey]:
+        """Revoked and expired ones, too. Of one user: none when the user has another home."""
+        if user_id is None:
+            return await self._page(api_keys.c.home_tenant_id == tenant_id, part)
+        # Not by both columns of the keys: a planner could take the tenant's index for the user's.
+        at_home = select(users.c.id).where(users.c.id == user_id, users.c.tenant_id == tenant_id)
+        if (await self._unit.run(at_home)).first() is None:
+            return Page(())
+        return await self.of_user(user_id, part)
+
+    async def of_user(
+        self, user_id: str, part: Slice, *, newest_first: bool = False
+    ) -> Page[ApiKey]:
+        """Revoked and expired ones, too."""
+        return await self._page(api_keys.c.user_id == user_id, part, backwards=newest_first)
+
+    async def made_by(self, user_id: str, tenant_id: str) -> tuple[ApiKey, ...]:
+        """By id."""
+        at_home_below = (
+            select(tenant_tree.c.depth)
+            .where(
+                tenant_tree.c.ancestor_id == tenant_id,
+                tenant_tree.c.descendant_id == api_keys.c.home_tenant_id,
+            )
+            .exists()
+        )
+        statement = _live(select(*_LISTED), db_now()).where(
+            api_keys.c.created_by == user_id, api_keys.c.user_id != user_id, at_home_below
+        )
+        rows = await self._unit.run(statement.order_by(api_keys.c.id))
+        return tuple(_key(row) for row in rows)
+
+    async def count_at_home(self, tenant_id: str, now: datetime, at_most: int) -> int:
+        """Neither revoked nor expired at `now`."""
+        at_home = select(api_keys.c.id).where(api_keys.c.home_tenant_id == tenant_id)
+        counted = _live(at_home, now).limit(at_most).subquery()
+        count: int = (await self._unit.run(select(func.count()).select_from(counted))).scalar_one()
+        return count
+
+    async def name_taken(self, user_id: str, name: str, now: datetime) -> bool:
+        """To the letter."""
+        named = select(api_keys.c.id).where(api_keys.c.user_id == user_id, api_keys.c.name == name)
+        return (await self._unit.run(_live(named, now).limit(1))).first() is not None
+
+    async def save(self, key: ApiKey) -> ApiKey:
+        """Raises Refusal `not_found` when the key is gone."""
+        statement = (
+            update(api_keys)
+            .where(api_keys.c.id == key.id)
+            .values(**_changeable(key), version=api_keys.c.version + 1)
+            .returning(api_keys.c.version)
+        )
+        version = (await self._unit.run(statement)).scalar_one_or_none()
+        if version is None:
+            raise not_found("the key was deleted meanwhile")
+        return replace(key, version=version)
+
+    async def rotate(self, key_id: str, key_hash: KeyHash, rotation: Rotation) -> None:
+        """An old secret that still worked ends: there is one at a time."""
+        await self._unit.run(
+            update(api_keys)
+            .where(api_keys.c.id == key_id)
+            .values(
+                old_hash=api_keys.c.hash,
+                old_pepper_version=api_keys.c.pepper_version,
+                hash=key_hash.digest,
+                pepper_version=key_hash.pepper_version,
+                rotated_at=rotation.at,
+                old_until=rotation.old_until,
+                old_ends_on_use=rotation.ends_on_use,
+                version=api_keys.c.version + 1,
+            )
         )
 
-    async def revoke(self, key_id: str, at: datetime) -> bool:
+    async def revoke(self, key_id: str, at: datetime, reason: str) -> bool:
         """False when there is no such key or it was revoked before."""
         if not storable(key_id):
             return False
         statement = (
             update(api_keys)
             .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-            .values(revoked_at=at)
+            .values(revoked_at=at, revoked_reason=reason)
         )
         return (await self._unit.run(statement)).rowcount > 0
 
     async def note_uses(self, uses: Sequence[KeyUse]) -> None:
         """Keys that are gone are passed over."""
-        # In the order of their ids, so that two processes' batches never lock crosswise.
+        # In the order of their ids, so that two processes' batches never lock crosswise. The
+        # first statement has locked every row when the others run.
         ordered = sorted(uses, key=lambda use: use.key_id)
-        rows = [
-            {"key_id": u.key_id, "uses": u.count, "used_at": u.at, "used_from": u.address}
+        if ordered:
+            await self._unit.run(
+                _NOTE_USE, [{**_used(u), "uses": u.count, "used_from": u.address} for u in ordered]
+            )
+        rehashed = [
+            {**_used(u), "new_hash": u.rehash.digest, "new_version": u.rehash.pepper_version}
             for u in ordered
+            if u.rehash is not None
         ]
-        if rows:
-            await self._unit.run(_NOTE_USE, rows)
-        hashes = [
-            {
-                "key_id": use.key_id,
-                "new_hash": use.rehash.digest,
-                "new_version": use.rehash.pepper_version,
-            }
-            for use in ordered
-            if use.rehash is not None
-        ]
-        if hashes:
-            await self._unit.run(_REHASH, hashes)
+        if rehashed:
+            await self._unit.run(_REHASH, rehashed)
+        ending = [_used(u) for u in ordered if u.ends_old]
+        if ending:
+            await self._unit.run(_END_OLD, ending)
+
+    async def _page(
+        self, condition: ColumnElement[bool], part: Slice, *, backwards: bool = False
+    ) -> Page[ApiKey]:
+        wanted = select(*_LISTED).where(condition)
+        statement = sliced(wanted, part, api_keys.c.id, backwards=backwards)
+        return page((await self._unit.run(statement)).all(), part, _key, "id")
+
+
+def _live(statement: Select[Any], now: datetime | ColumnElement[Any]) -> Select[Any]:
+    never = api_keys.c.expires_at.is_(None)
+    return statement.where(api_keys.c.revoked_at.is_(None), or_(never, api_keys.c.expires_at > now))
+
+
+def _used(use: KeyUse) -> Values:
+    return {"key_id": use.key_id, "used_at": use.at}
+
+
+def _changeable(key: ApiKey) -> Values:
+    return {
+        "name": key.name,
+        "role_ids": _ids(key.role_ids),
+        "endpoint_ids": _ids(key.endpoint_ids),
+        "networks": None if key.networks is None else list(key.networks),
+    }
+
+
+def _ids(texts: Sequence[str] | None) -> list[str] | None:
+    """Canonical, as the lookup compares them. Raises Refusal `invalid_request` for others."""
+    if texts is None:
+        return None
+    ids = [canonical for canonical in map(parse_id, texts) if canonical is not None]
+    if len(ids) < len(texts):
+        raise invalid_request("An id is malformed.")
+    return ids
+
+
+def _tuple(texts: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if texts is None else tuple(texts)
+
+
+def _key(row: Row[Any]) -> ApiKey:
+    rotation = None
+    if row.rotated_at is not None:
+        rotation = Rotation(row.rotated_at, row.old_until, row.old_ends_on_use)
+    return ApiKey(
+        id=row.id,
+        user_id=row.user_id,
+        home_tenant_id=row.home_tenant_id,
+        name=row.name,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        tenant_id=row.tenant_id,
+        role_ids=_tuple(row.role_ids),
+        endpoint_ids=_tuple(row.endpoint_ids),
+        networks=_tuple(row.networks),
+        expires_at=row.expires_at,
+        idle_timeout=row.idle_timeout,
+        revoked_at=row.revoked_at,
+        revoked_reason=row.revoked_reason,
+        rotation=rotation,
+        last_used_at=row.last_used_at,
+        last_used_from=row.last_used_from,
+        use_count=row.use_count,
+        version=row.version,
+    )

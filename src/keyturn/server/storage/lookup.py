@@ -1,12 +1,14 @@
 """What both lookups share: which input can be found at all, and the record made of the rows."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from ..domain.errors import invalid_request
 from ..domain.ids import parse_id
-from ..domain.model import KeyHash, KeyRecord, Role, TenantRole, UserKind
+from ..domain.model import KeyHash, KeyRecord, OldSecret, Role, TenantRole, UserKind
+from ..domain.permissions import ADMINISTERING
 from .columns import storable
 
 
@@ -22,7 +24,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """The key and its user."""
+    """The key and its user.
+
+    `networks` and `endpoint_ids` are lists in JSON, `openings` one of what opens each of them.
+    """
 
     key_id: str
     digest: bytes
@@ -35,6 +40,16 @@ class KeyRow:
     user_kind: str
     user_disabled_at: datetime | None
     epoch: int
+    home_tenant_id: str
+    old_digest: bytes | None
+    old_pepper_version: int | None
+    old_until: datetime | None
+    old_ends_on_use: bool | None
+    networks: str | None
+    endpoint_ids: str | None
+    openings: str | None
+    idle_since: datetime
+    idle_timeout: int | None
 
 
 #: A role that is held in a tenant: its id, the tenant's name, the role's id.
@@ -82,4 +97,31 @@ def record(asked: Asked, row: KeyRow, held: Iterable[Held], roles: Iterable[Role
         epoch=row.epoch,
         roles=tuple(TenantRole(t, name, by_id[role_id]) for t, name, role_id in ordered),
         more_tenants=more,
+        home_tenant_id=row.home_tenant_id,
+        old_secret=_old_secret(row),
+        networks=_texts(row.networks),
+        endpoint_ids=_texts(row.endpoint_ids),
+        opened=_opened(row),
+        idle_since=row.idle_since,
+        idle_timeout=row.idle_timeout,
     )
+
+
+def _old_secret(row: KeyRow) -> OldSecret | None:
+    if row.old_digest is None or row.old_pepper_version is None or row.old_until is None:
+        return None
+    old = KeyHash(row.old_digest, row.old_pepper_version)
+    return OldSecret(old, row.old_until, bool(row.old_ends_on_use))
+
+
+def _opened(row: KeyRow) -> frozenset[str] | None:
+    if row.endpoint_ids is None:
+        return None
+    openings: list[list[list[str]]] = json.loads(row.openings or "[]")
+    names = {name for groups in openings for group in groups for name in group}
+    # An endpoint may come to administer after it was listed (F6): the list does not give that.
+    return frozenset(names - ADMINISTERING)
+
+
+def _texts(listed: str | None) -> tuple[str, ...] | None:
+    return None if listed is None else tuple(json.loads(listed))

@@ -8,6 +8,7 @@ are kept. So a page of an administrator's 100,000 tenants costs what a page of 3
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
@@ -34,7 +35,11 @@ _SUSPENDED = """
 #
 # Each table is read by its own LATERAL subquery, for one row at a time. OFFSET 0 and
 # MATERIALIZED are fences: the planner cannot merge these steps into one join and then choose,
-# by statistics that change with every ANALYZE, to walk the whole tree for a handful of rows.
+# by statistics that change with every ANALYZE, to walk the whole tree for a handful of rows. ORDER
+# BY is one, too: only the primary key has a user's memberships in that order, and on a table that
+# is small yet, other indexes would look as good.
+#
+# Most installations have no policy about idle keys. They look once at an index that is empty.
 #
 # A row comes back also when there is no key: whether the server may be believed at all
 # (read_only) matters most then.
@@ -42,6 +47,9 @@ LOOKUP = f"""
 WITH found AS MATERIALIZED (
     SELECT k.id AS key_id, k.hash, k.pepper_version, k.expires_at, k.revoked_at, k.tenant_id,
            k.role_ids, u.id AS user_id, u.username, u.kind, u.disabled_at, u.epoch,
+           u.tenant_id AS home_tenant_id, k.old_hash, k.old_pepper_version, k.old_until,
+           k.old_ends_on_use, k.networks, k.endpoint_ids, k.idle_timeout,
+           GREATEST(k.created_at, k.rotated_at, k.last_used_at) AS idle_since,
            CASE WHEN k.tenant_id IS NULL THEN $2::uuid[]
                 WHEN $2::uuid[] IS NULL OR k.tenant_id = ANY ($2::uuid[]) THEN ARRAY[k.tenant_id]
                 ELSE '{{}}'::uuid[] END AS wanted
@@ -52,7 +60,7 @@ WITH found AS MATERIALIZED (
     SELECT m.tenant_id, m.role_id
     FROM found f CROSS JOIN LATERAL (
         SELECT tenant_id, role_id FROM memberships
-        WHERE memberships.user_id = f.user_id AND state = 'accepted' OFFSET 0
+        WHERE memberships.user_id = f.user_id ORDER BY tenant_id, role_id OFFSET 0
     ) m
     WHERE f.role_ids IS NULL OR f.role_ids ? m.role_id::text
 ), tops AS MATERIALIZED (
@@ -79,7 +87,19 @@ WITH found AS MATERIALIZED (
     SELECT id FROM walked UNION ALL SELECT id FROM named
 )
 SELECT f.key_id, f.hash, f.pepper_version, f.expires_at, f.revoked_at, f.tenant_id::text,
-       f.user_id::text, f.username, f.kind, f.disabled_at, f.epoch,
+       f.user_id::text, f.username, f.kind, f.disabled_at, f.epoch, f.home_tenant_id::text,
+       f.old_hash, f.old_pepper_version, f.old_until, f.old_ends_on_use,
+       f.networks, f.endpoint_ids,
+       (SELECT json_agg(e.opened_by)::text FROM endpoints e WHERE e.id = ANY (ARRAY(
+           SELECT jsonb_array_elements_text(f.endpoint_ids)::uuid))) AS openings,
+       f.idle_since,
+       LEAST(f.idle_timeout, CASE WHEN EXISTS (
+           SELECT 1 FROM tenants WHERE api_key_idle_timeout IS NOT NULL
+       ) THEN (
+           SELECT min(t.api_key_idle_timeout) FROM tenants t
+           WHERE t.api_key_idle_timeout IS NOT NULL AND t.id = ANY (ARRAY(
+               SELECT ancestor_id FROM tenant_tree WHERE descendant_id = f.home_tenant_id))
+       ) END) AS idle_timeout,
        server.read_only,
        (SELECT json_agg(json_build_array(r.id, t.name, h.role_id))::text
         FROM reached r
@@ -102,6 +122,9 @@ _SETTINGS = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
 }
+
+# The statement's first columns are a KeyRow.
+_KEY_COLUMNS = len(fields(KeyRow))
 
 _NIL = "00000000-0000-0000-0000-000000000000"
 
@@ -227,4 +250,4 @@ def _record(asked: Asked, row: asyncpg.Record) -> KeyRecord:
         for role_id, name, permissions, tenant_id in json.loads(row["roles"] or "[]")
     ]
     held = [(tenant, name, role) for tenant, name, role in json.loads(row["held"] or "[]")]
-    return record(asked, KeyRow(*tuple(row)[:11]), held, roles)
+    return record(asked, KeyRow(*tuple(row)[:_KEY_COLUMNS]), held, roles)

@@ -7,7 +7,9 @@ all of it takes a fraction of a millisecond, like a hop to another thread and ba
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 
 from ..domain.model import KeyRecord, Role
 from .faults import translated
@@ -19,13 +21,26 @@ _BUSY_SECONDS = 0.2
 
 _FIND = """
     SELECT k.id, k.hash, k.pepper_version, k.expires_at, k.revoked_at, k.tenant_id,
-           u.id, u.username, u.kind, u.disabled_at, u.epoch, k.role_ids
+           u.id, u.username, u.kind, u.disabled_at, u.epoch, u.tenant_id,
+           k.old_hash, k.old_pepper_version, k.old_until, k.old_ends_on_use,
+           k.networks, k.endpoint_ids,
+           (SELECT json_group_array(json(e.opened_by))
+            FROM json_each(k.endpoint_ids) AS listed CROSS JOIN endpoints e ON e.id = listed.value),
+           max(k.created_at, coalesce(k.rotated_at, ''), coalesce(k.last_used_at, '')),
+           (SELECT min(seconds) FROM (
+                SELECT k.idle_timeout AS seconds
+                UNION ALL
+                SELECT above.api_key_idle_timeout
+                FROM tenant_tree up CROSS JOIN tenants above ON above.id = up.ancestor_id
+                WHERE up.descendant_id = u.tenant_id
+                  AND above.api_key_idle_timeout IS NOT NULL)),
+           k.role_ids
     FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.id = ?
 """
 _MEMBERSHIPS = """
     SELECT m.tenant_id, r.id, r.name, r.permissions, r.tenant_id
     FROM memberships m JOIN roles r ON r.id = m.role_id
-    WHERE m.user_id = ? AND m.state = 'accepted'
+    WHERE m.user_id = ?
 """
 _ACTIVE = """
     NOT EXISTS (
@@ -45,6 +60,10 @@ _REACHED = f"""
     CROSS JOIN tenant_tree tree ON tree.descendant_id = t.id
     WHERE {_ACTIVE}
 """  # noqa: S608 - put together from constants
+
+# The columns of _FIND, but for the last one, and which of them are times.
+_KEY_COLUMNS = [field.name for field in fields(KeyRow)]
+_TIMES = ("expires_at", "revoked_at", "user_disabled_at", "old_until", "idle_since")
 
 
 class SqliteLookup:
@@ -89,7 +108,7 @@ class SqliteLookup:
         if found is None:
             return None
         *columns, narrowed = found
-        row = _key_row(*columns)
+        row = _key_row(columns)
         kept = None if narrowed is None else frozenset(json.loads(narrowed))
         held: dict[str, list[Role]] = {}
         roles: dict[str, Role] = {}
@@ -122,32 +141,9 @@ class SqliteLookup:
         return sorted(reached)[: asked.limit + 1]
 
 
-def _key_row(
-    key_id: str,
-    digest: bytes,
-    pepper_version: int,
-    expires_at: str | None,
-    revoked_at: str | None,
-    tenant_id: str | None,
-    user_id: str,
-    username: str,
-    kind: str,
-    disabled_at: str | None,
-    epoch: int,
-) -> KeyRow:
-    return KeyRow(
-        key_id,
-        digest,
-        pepper_version,
-        _time(expires_at),
-        _time(revoked_at),
-        tenant_id,
-        user_id,
-        username,
-        kind,
-        _time(disabled_at),
-        epoch,
-    )
+def _key_row(columns: Iterable[Any]) -> KeyRow:
+    named: dict[str, Any] = dict(zip(_KEY_COLUMNS, columns, strict=True))
+    return KeyRow(**named | {name: _time(named[name]) for name in _TIMES})
 
 
 def _time(text: str | None) -> datetime | None:

@@ -73,8 +73,14 @@ def _upgrade(connection: Connection) -> bool:
 async def _keep_built_in_roles(unit: Unit) -> None:
     for role in BUILT_IN_ROLES:
         statement = unit.insert(roles)
-        row = {"id": role.id, "name": role.name, "permissions": sorted(role.permissions)}
-        changed = {"name": statement.excluded.name, "permissions": statement.excluded.permissions}
+        kept = {
+            "name": role.name,
+            "name_folded": role.name.casefold(),
+            "description": role.description,
+            "permissions": sorted(role.permissions),
+        }
+        row = {"id": role.id, "version": role.version, **kept}
+        changed = {name: statement.excluded[name] for name in kept}
         await unit.run(
             statement.on_conflict_do_update(index_elements=[roles.c.id], set_=changed), row
         )

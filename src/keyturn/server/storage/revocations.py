@@ -54,19 +54,21 @@ class RevocationRepository:
                 )
             )
 
-    async def lift(self, subject: Subject) -> None:
-        """The row stays, expired just now: the tail returns it, and copies drop theirs."""
-        kind, name = subject
+    async def lift(self, subjects: Sequence[Subject]) -> None:
+        """The rows stay, expired just now: the tail returns them, and copies drop theirs."""
         now = await self._now()
-        await self._unit.run(
-            update(revocations)
-            .where(
-                revocations.c.kind == kind.value,
-                revocations.c.subject == name,
-                revocations.c.expires_at > now,
+        names = sorted({(kind.value, name) for kind, name in subjects})
+        for start in range(0, len(names), _CHUNK):
+            await self._unit.run(
+                update(revocations)
+                .where(
+                    tuple_(revocations.c.kind, revocations.c.subject).in_(
+                        names[start : start + _CHUNK]
+                    ),
+                    revocations.c.expires_at > now,
+                )
+                .values(expires_at=now, written_at=db_now())
             )
-            .values(expires_at=now, written_at=db_now())
-        )
 
     async def find(self, subjects: Sequence[Subject]) -> tuple[Revocation, ...]:
         """Subjects that no database could hold have no entries."""

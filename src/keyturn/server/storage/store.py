@@ -11,14 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..domain.errors import Unavailable
 from .audit import AuditRepository
 from .columns import db_now
+from .endpoints import EndpointRepository
 from .engine import TRANSACTION_SECONDS
 from .faults import translated
+from .invitations import InvitationRepository
+from .kept_answers import KeptAnswerRepository
 from .keys import ApiKeyRepository
+from .memberships import MembershipRepository
+from .permissions import PermissionRepository
 from .revocations import RevocationRepository
 from .roles import RoleRepository
 from .sessions import SessionRepository
 from .signing_keys import SigningKeyRepository
-from .tables import revocations, sessions
+from .tables import kept_answers, revocations, sessions
 from .tenants import TenantRepository
 from .unit import Unit
 from .users import UserRepository
@@ -35,18 +40,28 @@ class DatabaseTransaction:
 
     @property
     def tenants(self) -> TenantRepository:
-        """Tenants and their tree."""
+        """Tenants, their tree and policies."""
         return TenantRepository(self._unit)
 
     @property
     def users(self) -> UserRepository:
-        """Users, epochs and memberships."""
+        """Users, epochs and passwords."""
         return UserRepository(self._unit)
 
     @property
     def roles(self) -> RoleRepository:
         """Built-in and custom roles."""
         return RoleRepository(self._unit)
+
+    @property
+    def memberships(self) -> MembershipRepository:
+        """Who holds which role where."""
+        return MembershipRepository(self._unit)
+
+    @property
+    def invitations(self) -> InvitationRepository:
+        """Roles offered."""
+        return InvitationRepository(self._unit)
 
     @property
     def api_keys(self) -> ApiKeyRepository:
@@ -57,6 +72,16 @@ class DatabaseTransaction:
     def sessions(self) -> SessionRepository:
         """Sessions that were refreshed or ended."""
         return SessionRepository(self._unit)
+
+    @property
+    def permissions(self) -> PermissionRepository:
+        """The registry of permissions."""
+        return PermissionRepository(self._unit)
+
+    @property
+    def endpoints(self) -> EndpointRepository:
+        """The endpoint catalogue."""
+        return EndpointRepository(self._unit)
 
     @property
     def revocations(self) -> RevocationRepository:
@@ -72,6 +97,11 @@ class DatabaseTransaction:
     def audit(self) -> AuditRepository:
         """The audit trail."""
         return AuditRepository(self._unit)
+
+    @property
+    def kept_answers(self) -> KeptAnswerRepository:
+        """Answers kept for a repeated request."""
+        return KeptAnswerRepository(self._unit)
 
     async def now(self) -> datetime:
         """The database's time."""
@@ -124,13 +154,13 @@ class DatabaseStore:
                     raise Unavailable("the database is read-only")
 
     async def purge(self) -> None:
-        """Deletes sessions and revocations that ended over an hour ago; call it now and then.
+        """Deletes sessions, revocations and kept answers that ended over an hour ago.
 
-        Without it both tables grow by a row for each session that was ever refreshed.
+        Call it now and then: the tables grow by a row for each session that was ever refreshed.
         """
         async with self.transaction() as transaction:
             gone = await transaction.now() - _KEEP_ENDED
-            for table in (sessions, revocations):
+            for table in (sessions, revocations, kept_answers):
                 # Rows that another process is at are left to it, or to the next time.
                 old = (
                     select(*table.primary_key)

@@ -23,7 +23,7 @@ class Unit:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
-        self._on_sqlite = connection.dialect.name == "sqlite"
+        self.on_sqlite = connection.dialect.name == "sqlite"
         self.faulted = False
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
@@ -32,7 +32,7 @@ class Unit:
         Repositories use it rather than catch a broken constraint, which on PostgreSQL would
         take the whole transaction with it.
         """
-        return sqlite.insert(table) if self._on_sqlite else postgresql.insert(table)
+        return sqlite.insert(table) if self.on_sqlite else postgresql.insert(table)
 
     async def run(
         self, statement: Executable, values: Values | Sequence[Values] | None = None
@@ -61,7 +61,7 @@ class Unit:
         # finding out. SQLite has no connection to lose.
         broken = self.faulted or not isinstance(error, Exception)
         with suppress(Exception):
-            if broken and not self._on_sqlite:
+            if broken and not self.on_sqlite:
                 await self._connection.invalidate()
             else:
                 await self._settled(self._connection.rollback())
@@ -78,7 +78,7 @@ class Unit:
         connection closed over a statement that was not read to its end keeps its locks: nobody
         could write. Statements are short, and a wait for a lock is bounded.
         """
-        if not self._on_sqlite:
+        if not self.on_sqlite:
             return await work
         task = asyncio.ensure_future(work)
         try:

@@ -1,16 +1,37 @@
-"""Users, their epochs and memberships."""
+"""Users, their epochs and passwords."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    case,
+    delete,
+    func,
+    literal,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
-from ..domain.errors import Code, Refusal
+from ..domain.errors import conflict, not_found
 from ..domain.ids import parse_id
-from ..domain.model import Membership, User, UserKind
-from .columns import storable
-from .tables import memberships, users
+from ..domain.model import InvitationState, User, UserKind
+from ..services.ports import Page, Slice
+from .columns import Id, storable
+from .paging import behind, page, sliced
+from .tables import api_keys, invitations, memberships, passwords, sessions, tenant_tree, users
 from .unit import Unit
+
+# Ids in one statement; more go into several.
+_CHUNK = 500
+
+_NIL = "00000000-0000-0000-0000-000000000000"
 
 
 class UserRepository:
@@ -27,14 +48,19 @@ class UserRepository:
             "username": user.username,
             "username_folded": user.username.casefold(),
             "display_name": user.display_name,
+            "display_name_folded": user.display_name.casefold(),
+            "description": user.description,
             "tenant_id": user.home_tenant_id,
             "epoch": user.epoch,
             "created_at": user.created_at,
+            "created_by": user.created_by,
             "disabled_at": user.disabled_at,
+            "single_token": user.single_token,
+            "version": user.version,
         }
         statement = self._unit.insert(users).on_conflict_do_nothing().returning(users.c.id)
         if (await self._unit.run(statement, row)).first() is None:
-            raise Refusal(Code.CONFLICT, "The username is taken.")
+            raise conflict("The username is taken.")
 
     async def get(self, user_id: str) -> User | None:
         """None for a malformed id, too."""
@@ -46,17 +72,80 @@ class UserRepository:
             return None
         return await self._one(users.c.username_folded == username.casefold())
 
+    async def named(self, tenant_id: str, kind: UserKind, name: str) -> User | None:
+        """In whatever case."""
+        if not storable(name):
+            return None
+        return await self._one(
+            and_(
+                users.c.tenant_id == tenant_id,
+                users.c.kind == kind.value,
+                users.c.display_name_folded == name.casefold(),
+            )
+        )
+
+    async def at_home(
+        self, tenant_id: str, kind: UserKind, part: Slice, *, below: bool = False
+    ) -> Page[User]:
+        """Reads one range of an index, or with `below` one a tenant until the page is full."""
+        if below:
+            rows = (await self._unit.run(self._subtree(tenant_id, kind, part))).all()
+            return page(rows, part, user_from, "tenant_id", "id")
+        statement = select(users).where(users.c.tenant_id == tenant_id, users.c.kind == kind.value)
+        rows = (await self._unit.run(sliced(statement, part, users.c.id))).all()
+        return page(rows, part, user_from, "id")
+
+    async def count_at_home(self, tenant_id: str, kind: UserKind, at_most: int) -> int:
+        """Reads no more than `at_most` rows."""
+        some = (
+            select(users.c.id)
+            .where(users.c.tenant_id == tenant_id, users.c.kind == kind.value)
+            .limit(at_most)
+        )
+        statement = select(func.count()).select_from(some.subquery())
+        return int((await self._unit.run(statement)).scalar_one())
+
+    async def made_by(self, user_id: str, tenant_id: str) -> tuple[User, ...]:
+        """By id; disabled ones, too."""
+        statement = (
+            select(users)
+            .join(tenant_tree, tenant_tree.c.descendant_id == users.c.tenant_id)
+            .where(
+                tenant_tree.c.ancestor_id == tenant_id,
+                users.c.created_by == user_id,
+                users.c.kind == UserKind.SERVICE.value,
+            )
+            .order_by(users.c.id)
+        )
+        return tuple(user_from(row) for row in await self._unit.run(statement))
+
     async def raise_epoch(self, user_id: str) -> int | None:
         """The row's lock serialises concurrent raises until their transactions end."""
         if parse_id(user_id) is None:
             return None
-        statement = (
-            update(users)
-            .where(users.c.id == user_id)
-            .values(epoch=users.c.epoch + 1)
-            .returning(users.c.epoch)
-        )
-        return (await self._unit.run(statement)).scalar_one_or_none()
+        return (await self.raise_epochs([user_id])).get(user_id.lower())
+
+    async def raise_epochs(self, user_ids: Collection[str]) -> Mapping[str, int]:
+        """Locks the users in the order of their ids, so that two calls never wait crosswise."""
+        ordered = sorted({known for known in map(parse_id, user_ids) if known is not None})
+        epochs: dict[str, int] = {}
+        for start in range(0, len(ordered), _CHUNK):
+            # An UPDATE by itself locks in whatever order it comes upon the rows.
+            locked = (
+                select(users.c.id)
+                .where(users.c.id.in_(ordered[start : start + _CHUNK]))
+                .order_by(users.c.id)
+                .with_for_update(key_share=True)
+                .cte("locked")
+            )
+            statement = (
+                update(users)
+                .where(users.c.id.in_(select(locked.c.id)))
+                .values(epoch=users.c.epoch + 1)
+                .returning(users.c.id, users.c.epoch)
+            )
+            epochs.update({row.id: row.epoch for row in await self._unit.run(statement)})
+        return epochs
 
     async def set_disabled(self, user_id: str, at: datetime | None) -> bool:
         """False when there is no such user."""
@@ -65,27 +154,109 @@ class UserRepository:
         statement = update(users).where(users.c.id == user_id).values(disabled_at=at)
         return (await self._unit.run(statement)).rowcount > 0
 
-    async def add_membership(self, membership: Membership) -> None:
-        """Raises Refusal `conflict` when the user has the role in the tenant, in any state."""
-        row = {
-            "user_id": membership.user_id,
-            "tenant_id": membership.tenant_id,
-            "role_id": membership.role_id,
-            "state": membership.state.value,
-            "created_at": membership.created_at,
-        }
-        statement = (
-            self._unit.insert(memberships).on_conflict_do_nothing().returning(memberships.c.user_id)
+    async def disabled(self, user_ids: Collection[str]) -> frozenset[str]:
+        """Of the users of one page of a list, say."""
+        statement = select(users.c.id).where(
+            users.c.id.in_(sorted(user_ids)), users.c.disabled_at.is_not(None)
         )
-        if (await self._unit.run(statement, row)).first() is None:
-            raise Refusal(Code.CONFLICT, "The user has that role there already.")
+        return frozenset((await self._unit.run(statement)).scalars())
+
+    async def save(self, user: User) -> User:
+        """Raises Refusal `not_found` when the user is gone."""
+        statement = (
+            update(users)
+            .where(users.c.id == user.id)
+            .values(
+                display_name=user.display_name,
+                display_name_folded=user.display_name.casefold(),
+                description=user.description,
+                single_token=user.single_token,
+                version=users.c.version + 1,
+            )
+            .returning(users)
+        )
+        row = (await self._unit.run(statement)).first()
+        if row is None:
+            raise not_found()
+        return user_from(row)
+
+    async def remove(self, user_id: str) -> None:
+        """Invitations that its address could answer go, too: nobody has that address any more."""
+        address = select(users.c.username_folded).where(users.c.id == user_id).scalar_subquery()
+        offers = delete(invitations).where(
+            invitations.c.email_folded == address,
+            invitations.c.state == InvitationState.PENDING.value,
+        )
+        await self._unit.run(offers)
+        for table in (sessions, api_keys, memberships, passwords):
+            await self._unit.run(delete(table).where(table.c.user_id == user_id))
+        await self._unit.run(delete(users).where(users.c.id == user_id))
+
+    async def password(self, user_id: str) -> str | None:
+        """None for a malformed id, too."""
+        if parse_id(user_id) is None:
+            return None
+        statement = select(passwords.c.hash).where(passwords.c.user_id == user_id)
+        return (await self._unit.run(statement)).scalar_one_or_none()
+
+    async def set_password(self, user_id: str, password_hash: str, at: datetime) -> None:
+        """Replaces the one before."""
+        changed = {"hash": password_hash, "changed_at": at}
+        statement = self._unit.insert(passwords).on_conflict_do_update(
+            index_elements=[passwords.c.user_id], set_=changed
+        )
+        await self._unit.run(statement, {"user_id": user_id, **changed})
+
+    def _subtree(self, tenant_id: str, kind: UserKind, part: Slice) -> Select[Any]:
+        """The users at home in the tenant and below it, by tenant and id."""
+        place = tenant_tree.c.descendant_id
+        after = behind(part, place, users.c.id)
+        wanted = literal(kind.value, users.c.kind.type)
+        before: ColumnElement[str] = literal(_NIL, Id)
+        within = [tenant_tree.c.ancestor_id == tenant_id]
+        if after is not None:
+            # Only the tenant where the page before ended begins in its middle.
+            before = case((place == after[0], literal(after[1], Id)), else_=before)
+            within.append(place >= after[0])
+        if self._unit.on_sqlite:
+            home = and_(users.c.tenant_id == place, users.c.kind == wanted, users.c.id > before)
+            found = tenant_tree.join(users, home)
+        else:
+            # One seek a tenant, in the tree's order, and a page at the most: SQLite joins in just
+            # that way, PostgreSQL has no other choice here. As a range of rows, and not by
+            # equality: it would expect the few users of an average tenant, and sort all of a
+            # large one's.
+            index = (users.c.tenant_id, users.c.kind, users.c.id)
+            first = (
+                select(users.c.id)
+                .where(
+                    tuple_(*index) > tuple_(place, wanted, before),
+                    tuple_(*index[:2]) <= tuple_(place, wanted),
+                )
+                .order_by(*index)
+                .limit(part.limit + 1)
+            )
+            found = tenant_tree.join(first.correlate(tenant_tree).lateral("found"), true())
+        user_id = found.right.c.id
+        ids = (
+            select(user_id)
+            .select_from(found)
+            .where(*within)
+            .order_by(place, user_id)
+            .limit(part.limit + 1)
+            .subquery()
+        )
+        return (
+            select(users).join(ids, ids.c.id == users.c.id).order_by(users.c.tenant_id, users.c.id)
+        )
 
     async def _one(self, condition: ColumnElement[bool]) -> User | None:
-        row = (await self._unit.run(select(users).where(condition))).first()
-        return None if row is None else _user(row)
+        row = (await self._unit.run(select(users).where(condition).limit(1))).first()
+        return None if row is None else user_from(row)
 
 
-def _user(row: Row[Any]) -> User:
+def user_from(row: Row[Any]) -> User:
+    """The record of a row of `users`."""
     return User(
         id=row.id,
         kind=UserKind(row.kind),
@@ -95,4 +266,8 @@ def _user(row: Row[Any]) -> User:
         epoch=row.epoch,
         created_at=row.created_at,
         disabled_at=row.disabled_at,
+        description=row.description,
+        created_by=row.created_by,
+        single_token=row.single_token,
+        version=row.version,
     )

@@ -32,9 +32,9 @@ class ApiKeys:
         self._peppers = peppers
         self._no_pepper = secrets.token_bytes(32)
 
-    def new(self) -> NewKey:
-        """A new key with 256 random bits. Its `text` is not kept anywhere."""
-        key_id = base62(uuid7_int(), ID_LETTERS)
+    def new(self, key_id: str | None = None) -> NewKey:
+        """256 new random bits, for a new key or for that one. `text` is not kept anywhere."""
+        key_id = key_id or base62(uuid7_int(), ID_LETTERS)
         secret = base62(secrets.randbits(256), SECRET_LETTERS)
         body = f"kt_{key_id}_{secret}"
         key_hash = KeyHash(

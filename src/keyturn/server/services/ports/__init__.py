@@ -4,33 +4,46 @@ Every method may raise `Unavailable` (domain.errors) when its store cannot answe
 nothing else for a fault. Repositories never commit: `Store.transaction` does, or rolls back.
 """
 
+from .catalogue import Endpoints, Permissions
+from .credentials import ApiKeys, KeyLookup, KeyUse, Sessions, SigningKeys
+from .identity import Invitations, Memberships, Roles, Tenants, Users
+from .mail import Mail, Mailer
+from .pages import Page, Slice
 from .revocation import RevocationList
-from .storage import (
-    ApiKeys,
-    AuditLog,
-    KeyLookup,
-    KeyUse,
-    Revocations,
-    Roles,
-    Sessions,
-    SigningKeys,
-    Store,
-    Tail,
-    Tenants,
-    Transaction,
-    Users,
+from .storage import Store, Transaction
+from .tokens import (
+    AccessTokens,
+    AnswerSealer,
+    ApiKeyFormat,
+    Clock,
+    NewKey,
+    Passwords,
+    PresentedKey,
+    RefreshTokens,
 )
-from .tokens import AccessTokens, ApiKeyFormat, Clock, NewKey, PresentedKey, RefreshTokens
+from .trail import AuditFilter, AuditLog, KeptAnswer, KeptAnswers, Revocations, Tail
 
 __all__ = [
     "AccessTokens",
+    "AnswerSealer",
     "ApiKeyFormat",
     "ApiKeys",
+    "AuditFilter",
     "AuditLog",
     "Clock",
+    "Endpoints",
+    "Invitations",
+    "KeptAnswer",
+    "KeptAnswers",
     "KeyLookup",
     "KeyUse",
+    "Mail",
+    "Mailer",
+    "Memberships",
     "NewKey",
+    "Page",
+    "Passwords",
+    "Permissions",
     "PresentedKey",
     "RefreshTokens",
     "RevocationList",
@@ -38,6 +51,7 @@ __all__ = [
     "Roles",
     "Sessions",
     "SigningKeys",
+    "Slice",
     "Store",
     "Tail",
     "Tenants",

@@ -36,7 +36,9 @@ class NewKey:
 class ApiKeyFormat(Protocol):
     """The text form of API keys and their hashes (promise P1)."""
 
-    def new(self) -> NewKey: ...
+    def new(self, key_id: str | None = None) -> NewKey:
+        """A new key, or a new secret for the key of that id."""
+        ...
 
     def parse(self, text: str) -> PresentedKey | None:
         """None for anything that is not a key to the letter; needs no database."""
@@ -71,6 +73,34 @@ class AccessTokens(Protocol):
         ...
 
     def jwks(self) -> Mapping[str, object]: ...
+
+
+class AnswerSealer(Protocol):
+    """Seals answers that are kept for a repeated request: a new key's secret stands in them."""
+
+    def seal(self, text: bytes, context: bytes) -> bytes: ...
+
+    def open(self, sealed: bytes, context: bytes) -> bytes | None:
+        """None for what was not sealed here, or for another context."""
+        ...
+
+
+class Passwords(Protocol):
+    """Hashes of humans' passwords (argon2id, RFC 9106). `hash` and `verify` raise Unavailable when
+    too many others are at work.
+    """
+
+    async def hash(self, password: str) -> str:
+        """A PHC string. The password must be one that `check_password` let pass."""
+        ...
+
+    async def verify(self, password: str, stored: str | None) -> bool:
+        """Takes as long for None (nobody has it) as for a hash; False for a malformed one."""
+        ...
+
+    def needs_rehash(self, stored: str) -> bool:
+        """Whether to hash anew at the next login, since the cost was changed."""
+        ...
 
 
 class Clock(Protocol):

@@ -1,0 +1,75 @@
+"""The groups of commands of management, by noun: what each is about, and its module.
+
+A module is imported when its group is used: the others cost nothing.
+"""
+
+from typing import NamedTuple
+
+
+class Group(NamedTuple):
+    """A group: the module that declares its commands as `app`, what it is about, examples."""
+
+    module: str
+    text: str
+    examples: tuple[str, str]
+
+    @property
+    def help(self) -> str:
+        """What `--help` says of it."""
+        lines = "\n".join(f"  keyturn {example}" for example in self.examples)
+        return f"{self.text}\n\n\b\nExamples:\n{lines}"
+
+
+GROUPS = {
+    "tenant": Group(
+        "tenants",
+        "The chosen tenant, and those below it.",
+        ("tenant create acme-staging --tenant acme", "tenant policy acme --single-token on"),
+    ),
+    "role": Group(
+        "roles",
+        "Named sets of permissions.",
+        ("role create deployer --permission assets:write", "role edit deployer --add logs:read"),
+    ),
+    "permission": Group(
+        "permissions",
+        "What roles consist of, as in assets:write.",
+        ("permission list", "permission register assets:write --description 'Change assets'"),
+    ),
+    "service-user": Group(
+        "service_users",
+        "Users for programs: API keys and no password.",
+        ("service-user create ci-runner --role editor --key first", "service-user list --below"),
+    ),
+    "member": Group(
+        "members",
+        "Who holds which roles in a tenant.",
+        ("member add ci-runner --role operator", "member remove ada@example.org"),
+    ),
+    "invitation": Group(
+        "invitations",
+        "Roles offered by mail address, and the answers.",
+        ("invitation create ada@example.org --role editor", "invitation mine"),
+    ),
+    "api-key": Group(
+        "api_keys",
+        "Keys of service users, and with --mine your own.",
+        (
+            "api-key create --user ci-runner --name deploy --expires-in 90d",
+            "api-key rotate deploy --overlap 7d",
+        ),
+    ),
+    "endpoint": Group(
+        "endpoints",
+        "The catalogue of endpoints, and what opens them.",
+        (
+            "endpoint import openapi.json --service fleet",
+            "endpoint explain GET /hosts/17/report",
+        ),
+    ),
+    "audit": Group(
+        "audit",
+        "What happened in a tenant, and who did it.",
+        ("audit list --since 24h", "audit export --since 2026-03-01"),
+    ),
+}

@@ -1,0 +1,216 @@
+"""`keyturn tenant …`"""
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from . import names, profiles, tables
+from .answers import inner
+from .commands import Call, Limit, Name, QuietId, Yes, ask, group, verb
+from .problems import ExitCode, Problem, say
+from .values import NONE, number_or_none, seconds_or_none
+
+app = group("tenant")
+
+_COLUMNS = ("id", "name", "parent_id", "suspended_at")
+_FIELDS = ("id", "name", "parent_id", "created_at", "suspended_at")
+
+_TENANT = typer.Argument(help="Id or name, of the chosen tenant or one below it.")
+Tenant = Annotated[str, _TENANT]
+
+
+class Switch(StrEnum):
+    """On, off, or as the tenants above say."""
+
+    ON = "on"
+    OFF = "off"
+    NONE = "none"
+
+    @property
+    def meant(self) -> bool | None:
+        """For the service."""
+        return {"on": True, "off": False}.get(self)
+
+
+class Offboarding(StrEnum):
+    """What becomes of a departing person's service users and keys."""
+
+    KEEP = "keep"
+    DISABLE = "disable"
+    DELETE = "delete"
+    NONE = "none"
+
+
+_Duration = typer.Option(parser=seconds_or_none, metavar="DURATION", help="Or none.")
+_Number = typer.Option(parser=number_or_none, metavar="NUMBER", help="Or none.")
+
+
+@verb(app, "list")
+def list_tenants(
+    call: Call,
+    below: Annotated[bool, typer.Option("--below", help="On all levels.")] = False,
+    name: Name = None,
+    limit: Limit = 1000,
+) -> None:
+    """List the tenants below the chosen one; --name takes how their names begin.
+
+    Examples:
+      keyturn tenant list
+      keyturn tenant list --below --name ac --json
+    """
+    call.list("/tenants", _COLUMNS, limit, params={"below": below, "name": name})
+
+
+@verb(app, "show")
+def show(call: Call, tenant: Annotated[str | None, _TENANT] = None) -> None:
+    """Show a tenant; without a name, the chosen one.
+
+    Example:
+      keyturn tenant show acme
+    """
+    call.show(call.send("GET", _path(call, tenant)).entity, _FIELDS)
+
+
+@verb(app, "create")
+def create(call: Call, name: str, quiet: QuietId = False) -> None:
+    """Make a tenant right below the chosen one.
+
+    Example:
+      keyturn tenant create acme-staging --tenant acme
+    """
+    made = call.send("POST", "/tenants", body={"name": name}, creates=True)
+    call.show(made.entity, _FIELDS, quiet=quiet)
+
+
+@verb(app, "rename")
+def rename(call: Call, tenant: Tenant, name: str) -> None:
+    """Rename a tenant.
+
+    Example:
+      keyturn tenant rename acme-staging acme-test
+    """
+    call.show(call.send("PATCH", _path(call, tenant), body={"name": name}).entity, _FIELDS)
+
+
+@verb(app, "delete")
+def delete(call: Call, tenant: Tenant, yes: Yes = False) -> None:
+    """Delete a tenant that is empty: none below it, nobody at home there.
+
+    Example:
+      keyturn tenant delete acme-test --yes
+    """
+    ask(f"Delete the tenant {tenant!r}?", yes=yes)
+    call.send("DELETE", _path(call, tenant))
+
+
+@verb(app, "suspend")
+def suspend(call: Call, tenant: Tenant, yes: Yes = False) -> None:
+    """Stop a tenant and all below it: tokens die at once, and none is given out.
+
+    Example:
+      keyturn tenant suspend acme-test
+    """
+    ask(f"Suspend the tenant {tenant!r} and all below it?", yes=yes)
+    call.show(call.send("POST", f"{_path(call, tenant)}/suspend").entity, _FIELDS)
+
+
+@verb(app, "resume")
+def resume(call: Call, tenant: Tenant) -> None:
+    """End a suspension.
+
+    Example:
+      keyturn tenant resume acme-test
+    """
+    call.show(call.send("POST", f"{_path(call, tenant)}/resume").entity, _FIELDS)
+
+
+@verb(app, "policy")
+def policy(
+    call: Call,
+    tenant: Tenant,
+    single_token: Switch | None = None,
+    max_api_key_lifetime: Annotated[int | None, _Duration] = None,
+    api_key_idle_timeout: Annotated[int | None, _Duration] = None,
+    service_users_administer: Switch | None = None,
+    offboarding: Offboarding | None = None,
+    max_api_keys: Annotated[int | None, _Number] = None,
+    max_service_users: Annotated[int | None, _Number] = None,
+) -> None:
+    """Show a tenant's policy, or change what options say of it.
+
+    What the tenant leaves open (none) is as the tenants above have it; of theirs and its own, the
+    stricter holds: it is shown as effective.
+
+    Examples:
+      keyturn tenant policy acme
+      keyturn tenant policy acme --max-api-key-lifetime 90d --single-token on
+      keyturn tenant policy acme --offboarding none
+    """
+    path = f"{_path(call, tenant)}/policy"
+    seen = call.send("GET", path)
+    said: dict[str, object] = {
+        "single_token": single_token,
+        "max_api_key_lifetime": max_api_key_lifetime,
+        "api_key_idle_timeout": api_key_idle_timeout,
+        "service_users_administer": service_users_administer,
+        "offboarding": offboarding,
+        "max_api_keys": max_api_keys,
+        "max_service_users": max_service_users,
+    }
+    changes = {name: _meant(value) for name, value in said.items() if value is not None}
+    found = seen.entity
+    if changes:
+        # The whole policy is put: nobody else may have changed it since.
+        body = {**inner(found, "policy"), **changes}
+        found = call.send("PUT", path, body=body, etag=seen.etag).entity
+    if call.as_json:
+        tables.show_json(found)
+        return
+    own, effective = inner(found, "policy"), inner(found, "effective")
+    rows = [{"setting": name, "here": own[name], "effective": effective[name]} for name in own]
+    tables.show_list(rows, False, ("setting", "here", "effective"), as_json=False)
+
+
+@verb(app, "use", bound=False)
+def use(call: Call, tenant: Annotated[str, typer.Argument(help="Id or name.")]) -> None:
+    """Make a tenant the profile's: the one of every command that names no other.
+
+    Example:
+      keyturn tenant use acme
+    """
+    profile = call.api.profile
+    if profile.name is None:
+        raise Problem(
+            f"the environment says who you are, so it says the tenant: set {profiles.TENANT}",
+            ExitCode.USAGE,
+        )
+    chosen = names.tenant_of_mine(call.api, tenant)
+    profiles.keep(replace(profile, tenant=chosen))
+    say(f"keyturn: {profile} uses the tenant {chosen}")
+
+
+@verb(app, "leave", bound=False)
+def leave(
+    call: Call, tenant: Annotated[str, typer.Argument(help="Id or name.")], yes: Yes = False
+) -> None:
+    """Give up all your own roles in a tenant.
+
+    Example:
+      keyturn tenant leave acme
+    """
+    ask(f"Leave the tenant {tenant!r}?", yes=yes)
+    call.api.call("DELETE", f"/users/me/memberships/{names.tenant_of_mine(call.api, tenant)}")
+
+
+def _path(call: Call, tenant: str | None) -> str:
+    chosen = call.tenant_id
+    return f"/tenants/{chosen if tenant is None else names.tenant(call.api, chosen, tenant)}"
+
+
+def _meant(value: object) -> object:
+    """For the service: what was read as `none` is null."""
+    if isinstance(value, Switch):
+        return value.meant
+    return None if value in (Offboarding.NONE, NONE) else value

@@ -1,0 +1,36 @@
+"""What administrators do to their tenants, and everybody to what is their own."""
+
+from dataclasses import dataclass
+
+from .api_keys import ApiKeyManagement
+from .audit import AuditTrail
+from .catalogue import Catalogue
+from .explaining import Explaining
+from .imports import Imports
+from .invitations import InvitationManagement
+from .members import MemberManagement
+from .own_keys import OwnKeys
+from .people import PeopleManagement
+from .permissions import PermissionRegistry
+from .roles import RoleManagement
+from .service_users import ServiceUserManagement
+from .tenants import TenantManagement
+
+
+@dataclass(frozen=True, slots=True)
+class Management:
+    """The services of management, one a noun."""
+
+    tenants: TenantManagement
+    roles: RoleManagement
+    permissions: PermissionRegistry
+    service_users: ServiceUserManagement
+    members: MemberManagement
+    invitations: InvitationManagement
+    people: PeopleManagement
+    catalogue: Catalogue
+    imports: Imports
+    explaining: Explaining
+    api_keys: ApiKeyManagement
+    own_keys: OwnKeys
+    audit: AuditTrail

@@ -1,0 +1,98 @@
+"""Which permission does this call need, and which of my keys may make it?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ...domain.endpoints import Endpoint, answering, best_match, opens, segments, shape
+from ...domain.errors import not_found
+from ...domain.model import ApiKey, Role
+from ..callers import TenantCaller
+from ..ports import Clock, KeyLookup, Slice, Store
+
+#: Of the caller's keys, the newest.
+MAX_KEYS = 200
+
+
+class Why(StrEnum):
+    """Why a key may make a call, or not; the first that holds."""
+
+    KEY_NOT_LIVE = "key_not_live"
+    OTHER_TENANT = "other_tenant"
+    ROLE_LACKS_PERMISSION = "role_lacks_permission"
+    NOT_ON_ALLOW_LIST = "not_on_allow_list"
+    OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether one of the caller's keys may make the call."""
+
+    key: ApiKey
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a call hits, which roles open it, and which of the caller's keys may make it."""
+
+    endpoints: tuple[Endpoint, ...]
+    roles: tuple[Role, ...]
+    keys: tuple[Verdict, ...]
+
+
+class Explaining:
+    """Explains calls to resource servers by the catalogue of the caller's tenant."""
+
+    def __init__(self, store: Store, lookup: KeyLookup, clock: Clock) -> None:
+        self._store = store
+        self._lookup = lookup
+        self._clock = clock
+
+    async def explain(
+        self, caller: TenantCaller, method: str, path: str, service: str | None = None
+    ) -> Explanation:
+        """`path` is that of a request, or a template.
+
+        Where several services have it and none is named, what opens one of them counts.
+        Raises Refusal `invalid_request` for what is no path, `not_found` when the catalogue
+        has no such endpoint.
+        """
+        shape(path)
+        async with self._store.transaction() as tx:
+            candidates = await tx.endpoints.candidates(
+                caller.tenant_id, answering(method), segments(path)
+            )
+            hit = best_match((c for c in candidates if service in (None, c.service)), method, path)
+            if not hit:
+                raise not_found("no such endpoint in the catalogue")
+            roles = await tx.roles.in_tenant(caller.tenant_id)
+            part = Slice(MAX_KEYS)
+            keys = await tx.api_keys.of_user(caller.user_id, part, newest_first=True)
+        return Explanation(
+            hit,
+            tuple(role for role in roles if _opened(hit, role.permissions)),
+            tuple([Verdict(key, await self._why(key, caller, hit)) for key in keys.items]),
+        )
+
+    async def _why(self, key: ApiKey, caller: TenantCaller, hit: Sequence[Endpoint]) -> Why:
+        if key.revoked_at is not None:
+            return Why.KEY_NOT_LIVE
+        # What an exchange would read: so the answer is what the key would get.
+        record = await self._lookup.find(key.id, tenants=[caller.tenant_id])
+        if record is None or not record.live(self._clock()):
+            return Why.KEY_NOT_LIVE
+        if record.key_tenant_id not in (None, caller.tenant_id):
+            return Why.OTHER_TENANT
+        held = frozenset[str]().union(*(item.role.permissions for item in record.roles))
+        opened = _opened(hit, held)
+        if not opened:
+            return Why.ROLE_LACKS_PERMISSION
+        listed = record.endpoint_ids
+        if listed is not None and not any(endpoint.id in listed for endpoint in opened):
+            return Why.NOT_ON_ALLOW_LIST
+        return Why.OK
+
+
+def _opened(hit: Sequence[Endpoint], permissions: frozenset[str]) -> list[Endpoint]:
+    return [endpoint for endpoint in hit if opens(endpoint.opened_by, permissions)]

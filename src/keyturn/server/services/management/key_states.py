@@ -1,0 +1,89 @@
+"""Whether a key still works, and if not, why: so that "why did my job break" has an answer."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from ...domain.model import ApiKey, Json
+from ...domain.policy import effective
+from ..ports import Page, Transaction
+
+#: Why a key was revoked, as it is stored.
+REVOKED, OFFBOARDING = "revoked", "offboarding"
+
+_REVOKED: Mapping[str | None, str] = {
+    REVOKED: "It was revoked.",
+    OFFBOARDING: "The person who made it has left.",
+}
+
+
+class KeyState(StrEnum):
+    """What a key is worth now."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    IDLE = "idle"
+    USER_DISABLED = "user_disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """A key as it is listed: its state, and the reason for it when it is not active."""
+
+    key: ApiKey
+    state: KeyState = KeyState.ACTIVE
+    reason: str | None = None
+
+
+async def listed(tx: Transaction, key: ApiKey) -> ListedKey:
+    """The key with its state."""
+    page = await listed_page(tx, key.home_tenant_id, Page((key,)))
+    return page.items[0]
+
+
+async def listed_page(tx: Transaction, home_tenant_id: str, page: Page[ApiKey]) -> Page[ListedKey]:
+    """Keys of one home, with their states, which agree with `KeyRecord.live`."""
+    now = await tx.now()
+    idle_timeout = effective(await tx.tenants.policies(home_tenant_id)).api_key_idle_timeout
+    disabled = await tx.users.disabled({key.user_id for key in page.items})
+    items = (
+        _listed(key, key.user_id in disabled, idle_timeout=idle_timeout, now=now)
+        for key in page.items
+    )
+    return Page(tuple(items), page.next)
+
+
+def told(key: ApiKey) -> dict[str, Json]:
+    """What the audit trail tells of a key: what it may do, none of its use."""
+    every = asdict(key)
+    names = ("name", "user_id", "tenant_id", "role_ids", "endpoint_ids", "networks", "idle_timeout")
+    data: dict[str, Json] = {name: every[name] for name in names if every[name] is not None}
+    if key.expires_at is not None:
+        data["expires_at"] = key.expires_at.isoformat()
+    return data
+
+
+def _listed(
+    key: ApiKey, user_disabled: bool, *, idle_timeout: int | None, now: datetime
+) -> ListedKey:
+    if key.revoked_at is not None:
+        why = _REVOKED.get(key.revoked_reason, _REVOKED[REVOKED])
+        return ListedKey(key, KeyState.REVOKED, why)
+    if key.expires_at is not None and now >= key.expires_at:
+        return ListedKey(key, KeyState.EXPIRED, "Its expiry has passed.")
+    if _idle(key, idle_timeout, now):
+        return ListedKey(key, KeyState.IDLE, "It went unused for too long.")
+    if user_disabled:
+        return ListedKey(key, KeyState.USER_DISABLED, "Its user is disabled.")
+    return ListedKey(key)
+
+
+def _idle(key: ApiKey, policy: int | None, now: datetime) -> bool:
+    timeouts = [seconds for seconds in (key.idle_timeout, policy) if seconds is not None]
+    if not timeouts:
+        return False
+    rotated_at = key.rotation.at if key.rotation is not None else None
+    times = [at for at in (key.created_at, rotated_at, key.last_used_at) if at is not None]
+    return now - max(times) > timedelta(seconds=min(timeouts))

@@ -1,0 +1,59 @@
+"""How a key gets a new secret, and how it ends."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ...domain.errors import conflict
+from ...domain.model import ApiKey, Revocation, RevocationKind, Rotation
+from ..ports import ApiKeyFormat
+from .changes import Change
+from .key_states import REVOKED, KeyState, listed
+
+#: How long an old secret may work beside the new one, in seconds.
+MAX_OVERLAP = 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRotation:
+    """How long the old secret still works: `overlap` seconds, and with `ends_on_use` only until
+    the new one is used, if that comes before.
+    """
+
+    overlap: int = 0
+    ends_on_use: bool = False
+
+
+async def rotate_key(
+    change: Change, key_format: ApiKeyFormat, key: ApiKey, wanted: WantedRotation
+) -> tuple[ApiKey, str]:
+    """The key with a new secret, and the secret. Whether the caller may do that, the caller has
+    found out.
+
+    An old secret from an earlier rotation ends: there is one at a time. Sessions go on; whoever
+    must end them, revokes the key. Raises Refusal `conflict` for a key that is dead.
+    """
+    state = (await listed(change.tx, key)).state
+    if state not in (KeyState.ACTIVE, KeyState.USER_DISABLED):
+        raise conflict("The API key has ended: make a new one.")
+    new = key_format.new(key.id)
+    until = change.now + timedelta(seconds=wanted.overlap)
+    rotation = Rotation(change.now, until, wanted.ends_on_use)
+    await change.tx.api_keys.rotate(key.id, new.hash, rotation)
+    change.note(
+        "api_key.rotated",
+        key.id,
+        tenant_id=key.home_tenant_id,
+        after={"old_secret_until": until.isoformat(), "ends_on_first_use": wanted.ends_on_use},
+    )
+    return replace(key, rotation=rotation, version=key.version + 1), new.text
+
+
+async def revoke_key(
+    change: Change, key: ApiKey, last_token_ends: datetime, reason: str = REVOKED
+) -> ApiKey:
+    """The key, revoked with all that was issued for it; as it is when it was before."""
+    if not await change.tx.api_keys.revoke(key.id, change.now, reason):
+        return key
+    change.revoke(Revocation(RevocationKind.KEY, key.id, last_token_ends))
+    change.note("api_key.revoked", key.id, tenant_id=key.home_tenant_id, reason=reason)
+    return replace(key, revoked_at=change.now, revoked_reason=reason)

@@ -1,0 +1,79 @@
+"""What can be permitted: registered permissions, and the endpoints of resource servers."""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from ...domain.endpoints import Endpoint
+from ...domain.model import Permission
+from .pages import Page, Slice
+
+
+class Permissions(Protocol):
+    """The registry of resource servers' permissions. Keyturn's own are not in it."""
+
+    async def add(self, permissions: Sequence[Permission]) -> None:
+        """What is registered already stays as it is."""
+        ...
+
+    async def describe(self, permission: Permission) -> None:
+        """Registers it, or changes its description."""
+        ...
+
+    async def remove(self, tenant_id: str, name: str) -> bool:
+        """False when the tenant itself registered no such permission."""
+        ...
+
+    async def count(self, tenant_id: str) -> int:
+        """How many the tenant itself registered."""
+        ...
+
+    async def visible(self, tenant_id: str, part: Slice) -> Page[Permission]:
+        """What the tenant and those above it registered, by name and tenant. Keys: both."""
+        ...
+
+    async def known(self, tenant_id: str, names: Collection[str]) -> frozenset[str]:
+        """Those of `names` that the tenant or one above it registered."""
+        ...
+
+
+class Endpoints(Protocol):
+    """The endpoint catalogue: what a tenant registered can be used there and below."""
+
+    async def add(self, endpoints: Sequence[Endpoint]) -> None:
+        """Raises Refusal `conflict` when the service has that method and shape already."""
+        ...
+
+    async def get(self, endpoint_id: str) -> Endpoint | None: ...
+
+    async def many(self, endpoint_ids: Collection[str]) -> tuple[Endpoint, ...]:
+        """Those that there are."""
+        ...
+
+    async def visible(self, tenant_id: str) -> tuple[Endpoint, ...]:
+        """What the tenant and those above it registered, by path, method and id."""
+        ...
+
+    async def of_service(self, tenant_id: str, service: str) -> tuple[Endpoint, ...]:
+        """What the tenant itself registered for a service."""
+        ...
+
+    async def candidates(
+        self, tenant_id: str, methods: Collection[str], segments: int
+    ) -> tuple[Endpoint, ...]:
+        """Visible ones of these methods whose shapes have that many segments."""
+        ...
+
+    async def count(self, tenant_id: str) -> int: ...
+
+    async def save(self, endpoints: Sequence[Endpoint]) -> None:
+        """Writes all but id, tenant and creation; raises the versions.
+
+        Raises Refusal `conflict` as `add` does.
+        """
+        ...
+
+    async def remove(self, endpoint_id: str) -> None: ...
+
+    async def listed_by(self, endpoint_ids: Collection[str]) -> tuple[str, ...]:
+        """The ids of users with live keys that have one of these on their allow-lists."""
+        ...

@@ -1,0 +1,134 @@
+"""API keys, sessions and signing keys at rest, and the hot path's one read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ...domain.model import (
+    ApiKey,
+    KeyHash,
+    KeyRecord,
+    Rotation,
+    Session,
+    StoredSigningKey,
+)
+from ...domain.sessions import RefreshState
+from .pages import Page, Slice
+
+
+class KeyLookup(Protocol):
+    """The hot path's one read: one prepared statement, outside of any transaction."""
+
+    async def find(
+        self,
+        key_id: str,
+        *,
+        tenants: Sequence[str] | None = None,
+        after: str = "",
+        limit: int = 20,
+    ) -> KeyRecord | None:
+        """The key with its user and the user's effective roles; None when there is none.
+
+        `tenants` restricts the roles to these tenants (None: all); else they come in the
+        order of their tenant ids, beginning behind `after`, from at most `limit` tenants.
+        `more_tenants` is set when there are more. Revoked and expired keys are found, too.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """What a batch of uses did to one key.
+
+    `rehash` moves it to the newest pepper. `ends_old`: the new secret of a rotated key was
+    used, which ends the old one if the rotation said so.
+    """
+
+    key_id: str
+    count: int
+    at: datetime
+    address: str | None
+    rehash: KeyHash | None = None
+    ends_old: bool = False
+
+
+class ApiKeys(Protocol):
+    """API keys. Their hashes go in and never come out but by the lookup."""
+
+    async def add(self, key: ApiKey, key_hash: KeyHash) -> None: ...
+
+    async def get(self, key_id: str) -> ApiKey | None: ...
+
+    async def at_home(
+        self, tenant_id: str, part: Slice, *, user_id: str | None = None
+    ) -> Page[ApiKey]:
+        """The keys whose home the tenant is (of one user), by id. Keys: the id."""
+        ...
+
+    async def of_user(
+        self, user_id: str, part: Slice, *, newest_first: bool = False
+    ) -> Page[ApiKey]:
+        """A user's keys, by id. Keys: the id."""
+        ...
+
+    async def made_by(self, user_id: str, tenant_id: str) -> tuple[ApiKey, ...]:
+        """Live keys of others, at home in the tenant or below, that this user made."""
+        ...
+
+    async def count_at_home(self, tenant_id: str, now: datetime, at_most: int) -> int:
+        """How many can be used still, counted up to `at_most`."""
+        ...
+
+    async def name_taken(self, user_id: str, name: str, now: datetime) -> bool:
+        """Whether a key of that user that is neither revoked nor expired has the name."""
+        ...
+
+    async def save(self, key: ApiKey) -> ApiKey:
+        """Writes name and narrowing; gives the key with its next version."""
+        ...
+
+    async def rotate(self, key_id: str, key_hash: KeyHash, rotation: Rotation) -> None:
+        """Makes the present secret the old one, and `key_hash` the present one's."""
+        ...
+
+    async def revoke(self, key_id: str, at: datetime, reason: str) -> bool:
+        """False when there is no such key or it was revoked before."""
+        ...
+
+    async def note_uses(self, uses: Sequence[KeyUse]) -> None:
+        """Adds counts, keeps the latest time and its address, ends old secrets."""
+        ...
+
+
+class Sessions(Protocol):
+    """Rows of sessions that were refreshed or ended; a fresh session has none."""
+
+    async def advance(self, state: RefreshState, user_id: str) -> Session | None:
+        """Spends `state.generation`: one conditional statement, one winner.
+
+        Generation 0 writes the row (generation 1); later ones step it from n to n+1 if it
+        stands at n and has not ended. `rotated_at` is the database's time, to the
+        microsecond on PostgreSQL, to the millisecond on SQLite. None: somebody else did, or
+        the session has ended, or there is no such row.
+        """
+        ...
+
+    async def get(self, session_id: str) -> Session | None: ...
+
+    async def end(self, session: Session, reason: str) -> bool:
+        """Ends the session, writing its row if it has none (its first refresh is then lost).
+
+        `session.ended_at` is ignored: the database's time is taken. False when it had ended.
+        """
+        ...
+
+
+class SigningKeys(Protocol):
+    """Signing keys, the private part sealed."""
+
+    async def add(self, key: StoredSigningKey) -> bool:
+        """False when its slot of that algorithm is taken: another process was first."""
+        ...
+
+    async def all(self) -> tuple[StoredSigningKey, ...]: ...

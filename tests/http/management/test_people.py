@@ -1,0 +1,484 @@
+"""People: they come in by an invitation's code, change their passwords, leave."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from keyturn.server import app as wiring
+from keyturn.server.domain.ids import new_id
+from keyturn.server.domain.model import (
+    Invitation,
+    InvitationState,
+    Membership,
+    Role,
+    User,
+    UserKind,
+)
+from keyturn.server.domain.permissions import EDITOR, TENANT_ADMIN, VIEWER
+from keyturn.server.services.management.invitations import code_hash
+from keyturn.server.tokens.passwords import Argon2Passwords
+from tests.http.conftest import Running
+from tests.http.management.conftest import Person, person
+
+ADA = "ada@example.com"
+PASSWORD = "three small steps and a fence"
+OTHER = "a lamp that hums at noon"
+
+
+class Counted(Argon2Passwords):
+    """Counts what it computes, and takes less memory for it."""
+
+    computed = 0
+
+    def __init__(self) -> None:
+        super().__init__(memory=1024, passes=1, lanes=1)
+
+    async def hash(self, password: str) -> str:
+        Counted.computed += 1
+        return await super().hash(password)
+
+    async def verify(self, password: str, stored: str | None) -> bool:
+        Counted.computed += 1
+        return await super().verify(password, stored)
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiring, "Argon2Passwords", Counted)
+
+
+async def invited(admin: Person, email: str = ADA, role: str = VIEWER.id) -> dict[str, Any]:
+    answer = await admin.post("/invitations", {"email": email, "role_id": role})
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def accept(
+    service: Running, code: str, password: str = PASSWORD, **more: Any
+) -> httpx.Response:
+    body = {"code": code, "password": password, **more}
+    return await service.client.post("/iam/invitations/accept", json=body)
+
+
+async def ada(service: Running, admin: Person) -> Person:
+    """Somebody with a password and an API key, in acme."""
+    answer = await accept(service, (await invited(admin))["code"], api_key={"name": "laptop"})
+    assert answer.status_code == 201, answer.text
+    body = answer.json()
+    async with service.service.parts.store.transaction() as tx:
+        user = await tx.users.get(body["user"]["id"])
+    assert user is not None
+    token = await service.token(
+        grant_type="password", username=ADA, password=body["api_key"]["secret"]
+    )
+    return Person(service, user, token.json()["access_token"], admin.tenant)
+
+
+async def again(someone: Person, **how: Any) -> Person:
+    """With a new key, and a token of what the user may do now."""
+    tokens = await someone.service.exchange_for(someone.user, **how)
+    return replace(someone, token=tokens["access_token"])
+
+
+async def offer(admin: Person, email: str, **changes: Any) -> str:
+    """An invitation as it could not be made by a request; its code."""
+    now = admin.service.clock()
+    invitation = Invitation(
+        new_id(),
+        admin.service.acme,
+        VIEWER.id,
+        email,
+        InvitationState.PENDING,
+        now,
+        now + timedelta(days=1),
+        admin.user.id,
+    )
+    code = f"kti-{new_id()}"
+    async with admin.service.service.parts.store.transaction() as tx:
+        await tx.invitations.add(replace(invitation, **changes), code_hash(code))
+    return code
+
+
+async def roles_in(service: Running, user_id: str, tenant: str) -> set[str]:
+    async with service.service.parts.store.transaction() as tx:
+        member = await tx.memberships.member(tenant, user_id)
+    return set() if member is None else {role.name for role in member.roles}
+
+
+async def add_user(service: Running, kind: UserKind, email: str) -> User:
+    user = User(new_id(), kind, email, email, service.acme, 1, service.clock())
+    async with service.service.parts.store.transaction() as tx:
+        await tx.users.add(user)
+    return user
+
+
+class TestAccept:
+    async def test_201_somebody_new(self, service: Running, admin: Person) -> None:
+        made = await invited(admin)
+        answer = await accept(service, made["code"], name="Ada")
+        assert answer.status_code == 201
+        body = answer.json()
+        assert body["user"] == {
+            "id": body["user"]["id"],
+            "kind": "human",
+            "name": "Ada",
+            "email": ADA,
+            "home_tenant_id": service.acme,
+        }
+        assert body["invitation"]["state"] == "accepted"
+        assert body["api_key"] is None
+        assert await roles_in(service, body["user"]["id"], service.acme) == {"viewer"}
+        members = (await admin.get("/members")).json()["items"]
+        assert ("human", "Ada", ADA) in {(m["kind"], m["name"], m["email"]) for m in members}
+
+    async def test_201_n3_with_a_first_key(self, service: Running, admin: Person) -> None:
+        made = await invited(admin)
+        answer = await accept(service, made["code"], api_key={"name": "laptop"})
+        key = answer.json()["api_key"]
+        assert (key["name"], key["user_id"], key["created_by"]) == (
+            "laptop",
+            answer.json()["user"]["id"],
+            answer.json()["user"]["id"],
+        )
+        token = await service.token(grant_type="password", username=ADA, password=key["secret"])
+        roles = await service.get("/iam/users/me", token.json()["access_token"])
+        assert [r["role_name"] for r in roles.json()["roles"]] == ["viewer"]
+
+    async def test_201_audited_without_secrets(self, service: Running, admin: Person) -> None:
+        made = await invited(admin)
+        body = (await accept(service, made["code"], api_key={"name": "laptop"})).json()
+        events = await admin.get("/audit-events", params={"actor": body["user"]["id"]})
+        assert {(e["action"], e["target"]) for e in events.json()["items"]} == {
+            ("user.created", body["user"]["id"]),
+            ("invitation.accepted", made["id"]),
+            ("membership.created", body["user"]["id"]),
+            ("api_key.created", body["api_key"]["id"]),
+        }
+        for secret in (made["code"], PASSWORD, body["api_key"]["secret"]):
+            assert secret not in events.text
+
+    async def test_201_somebody_known_gives_their_password(
+        self, service: Running, admin: Person
+    ) -> None:
+        me = await ada(service, admin)
+        globex_admin = await person(service, TENANT_ADMIN, service.globex)
+        made = await invited(globex_admin, ADA.upper(), EDITOR.id)
+        answer = await accept(service, made["code"])
+        assert answer.status_code == 201
+        assert answer.json()["user"]["id"] == me.user.id
+        assert answer.json()["user"]["home_tenant_id"] == service.acme
+        assert await roles_in(service, me.user.id, service.globex) == {"editor"}
+        # What they may do has changed: the token from before is dead.
+        assert (await me.get("/users/me")).status_code == 401
+
+    async def test_400_an_account_gets_no_first_key(self, service: Running, admin: Person) -> None:
+        me = await ada(service, admin)
+        made = await invited(admin, role=EDITOR.id)
+        answer = await accept(service, made["code"], api_key={"name": "second"})
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["field"] == "api_key"
+        assert await roles_in(service, me.user.id, service.acme) == {"viewer"}
+        assert (await accept(service, made["code"])).status_code == 201
+
+    async def test_400_one_refusal_for_all_that_is_wrong(
+        self, service: Running, admin: Person
+    ) -> None:
+        store, acme, now = service.service.parts.store, service.acme, service.clock()
+        me = await ada(service, admin)
+        keyless = await add_user(service, UserKind.HUMAN, "no-password@example.com")
+        robot = await add_user(service, UserKind.SERVICE, "robot@example.com")
+        gone = await person(service, TENANT_ADMIN, acme)
+        async with store.transaction() as tx:
+            await tx.users.set_password(robot.id, await Counted().hash(PASSWORD), now)
+            await tx.memberships.remove(Membership(gone.user.id, acme, TENANT_ADMIN.id, now))
+        withdrawn = await invited(admin, "w@example.com")
+        await admin.delete(f"/invitations/{withdrawn['id']}")
+        answered = await invited(admin, "b@example.com")
+        assert (await accept(service, answered["code"])).status_code == 201
+        mine = (await invited(admin, role=EDITOR.id))["code"]
+        attempts = {
+            "unknown": ("kti_" + "0" * 43, PASSWORD),
+            "malformed": ("\N{SNOWMAN}", PASSWORD),
+            "empty": ("", ""),
+            "answered": (answered["code"], PASSWORD),
+            "withdrawn": (withdrawn["code"], PASSWORD),
+            "expired": (await offer(admin, "x@example.com", expires_at=now), PASSWORD),
+            "inviter gone": (
+                await offer(admin, "y@example.com", created_by=gone.user.id),
+                PASSWORD,
+            ),
+            "service user": (await offer(admin, robot.username), PASSWORD),
+            "no password": (await offer(admin, keyless.username), PASSWORD),
+            "wrong password": (mine, OTHER),
+            "overlong password": (mine, "x" * 1000),
+            "weak password, no code": ("kti_" + "1" * 43, "short"),
+        }
+        answers = {}
+        for name, (code, password) in attempts.items():
+            Counted.computed = 0
+            answer = await accept(service, code, password)
+            assert Counted.computed == 1, name
+            answers[name] = {k: v for k, v in answer.json().items() if k != "request_id"}
+        [one] = {str(answer) for answer in answers.values()}
+        assert answers["unknown"]["errors"][0]["field"] == "code"
+        assert (answers["unknown"]["status"], "kti_" in one) == (400, False)
+        async with store.transaction() as tx:
+            await tx.users.set_disabled(me.user.id, now)
+        disabled = await accept(service, mine)
+        assert disabled.json()["detail"] == answers["unknown"]["detail"]
+        assert await roles_in(service, me.user.id, acme) == {"viewer"}
+
+    @pytest.mark.parametrize(
+        "password",
+        ["short", "ada@example.com 12", "aaaaaaaaaaaaaaa", "x" * 257, "tab\there and so"],
+    )
+    async def test_400_a_password_nobody_should_have(
+        self, service: Running, admin: Person, password: str
+    ) -> None:
+        made = await invited(admin)
+        answer = await accept(service, made["code"], password)
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["field"] == "password"
+        assert password not in answer.text
+        # The code is not spent.
+        assert (await accept(service, made["code"])).status_code == 201
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"code": None},
+            {"code": "x" * 129},
+            {"password": 1},
+            {"password": "x" * 1025},
+            {"name": ""},
+            {"api_key": {}},
+            {"api_key": {"name": "k", "networks": []}},
+            {"email": ADA},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    async def test_400_malformed(
+        self, service: Running, admin: Person, change: dict[str, Any]
+    ) -> None:
+        body = {"code": (await invited(admin))["code"], "password": PASSWORD} | change
+        answer = await service.client.post("/iam/invitations/accept", json=body)
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["field"].split(".")[0] == next(iter(change))
+
+    async def test_409_no_room_for_a_key(self, service: Running, admin: Person) -> None:
+        await admin.put(f"/tenants/{service.acme}/policy", {"max_api_keys": 1})
+        made = await invited(admin)
+        answer = await accept(service, made["code"], api_key={"name": "laptop"})
+        assert answer.status_code == 409
+        # Nothing was written.
+        async with service.service.parts.store.transaction() as tx:
+            assert await tx.users.by_username(ADA) is None
+        assert (await admin.get(f"/invitations/{made['id']}")).json()["state"] == "pending"
+        assert (await accept(service, made["code"])).status_code == 201
+
+    async def test_one_of_two_wins(self, service: Running, admin: Person) -> None:
+        made = await invited(admin)
+        answers = await asyncio.gather(
+            *(accept(service, made["code"], word) for word in (PASSWORD, OTHER))
+        )
+        assert sorted(answer.status_code for answer in answers) == [201, 400]
+
+    async def test_two_offers_make_one_account(self, service: Running, admin: Person) -> None:
+        codes = [(await invited(admin, role=role.id))["code"] for role in (VIEWER, EDITOR)]
+        answers = await asyncio.gather(*(accept(service, code) for code in codes))
+        assert sorted(answer.status_code for answer in answers) == [201, 400]
+        left = next(c for c, a in zip(codes, answers, strict=True) if a.status_code == 400)
+        second = await accept(service, left)
+        assert second.status_code == 201
+        assert await roles_in(service, second.json()["user"]["id"], service.acme) == {
+            "viewer",
+            "editor",
+        }
+
+
+class TestChangePassword:
+    async def test_204_sessions_go_on(self, service: Running, admin: Person) -> None:
+        me = await ada(service, admin)
+        change = {"current": PASSWORD, "new": OTHER}
+        assert (await me.post("/users/me/password", change)).status_code == 204
+        assert (await me.get("/users/me")).status_code == 200
+        made = await invited(admin, role=EDITOR.id)
+        assert (await accept(service, made["code"], PASSWORD)).status_code == 400
+        assert (await accept(service, made["code"], OTHER)).status_code == 201
+        events = await admin.get("/audit-events", params={"action": "user.password_changed"})
+        [event] = events.json()["items"]
+        assert (event["actor"]["user_id"], event["target"]) == (me.user.id, me.user.id)
+        assert event["data"] == {}
+
+    async def test_204_the_first_one(self, service: Running, admin: Person) -> None:
+        change = {"current": None, "new": OTHER}
+        assert (await admin.post("/users/me/password", change)).status_code == 204
+        wrong = await admin.post("/users/me/password", change)
+        assert wrong.status_code == 400
+        assert wrong.json()["errors"][0]["field"] == "current"
+
+    @pytest.mark.parametrize("current", ["not the right one", "", None])
+    async def test_400_current(self, service: Running, admin: Person, current: str | None) -> None:
+        me = await ada(service, admin)
+        Counted.computed = 0
+        answer = await me.post("/users/me/password", {"current": current, "new": OTHER})
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["field"] == "current"
+        assert Counted.computed == 1
+
+    async def test_400_current_when_none_is_set(self, admin: Person) -> None:
+        answer = await admin.post("/users/me/password", {"current": PASSWORD, "new": OTHER})
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["field"] == "current"
+
+    @pytest.mark.parametrize("new", ["short", "x" * 300, "ada@example.com!", "password1234"])
+    async def test_400_new(self, service: Running, admin: Person, new: str) -> None:
+        me = await ada(service, admin)
+        answer = await me.post("/users/me/password", {"current": PASSWORD, "new": new})
+        assert answer.status_code == 400
+        assert [error["field"] for error in answer.json()["errors"]] == ["new"]
+
+    async def test_400_current_left_out(self, admin: Person) -> None:
+        answer = await admin.post("/users/me/password", {"new": OTHER})
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["field"] == "current"
+
+    @pytest.mark.parametrize("how", ["tenant", "roles", "networks", "token", "scope"])
+    async def test_403_the_first_one_by_less_than_all(
+        self, service: Running, admin: Person, how: str
+    ) -> None:
+        narrowing: dict[str, dict[str, Any]] = {
+            "tenant": {"tenant_id": service.acme},
+            "roles": {"role_ids": (TENANT_ADMIN.id,)},
+            "networks": {"networks": ("127.0.0.0/8",)},
+        }
+        key = await service.add_key(
+            user_id=admin.user.id, home_tenant_id=service.acme, **narrowing.get(how, {})
+        )
+        asked: dict[str, Any] = {
+            "token": {"tenant": service.acme},
+            "scope": {"scope": "users:read"},
+        }.get(how, {})
+        tokens = await service.exchange(key=key, user=admin.user.username, **asked)
+        narrow = replace(admin, token=tokens["access_token"])
+        answer = await narrow.post("/users/me/password", {"current": None, "new": OTHER})
+        assert answer.status_code == 403
+        # With the present one it needs no more.
+        await admin.post("/users/me/password", {"current": None, "new": OTHER})
+        answer = await narrow.post("/users/me/password", {"current": OTHER, "new": PASSWORD})
+        assert answer.status_code == 204
+
+    async def test_403_p6_service_users_have_none(self, service: Running) -> None:
+        program = await person(service, TENANT_ADMIN, service.acme, kind=UserKind.SERVICE)
+        answer = await program.post("/users/me/password", {"current": None, "new": OTHER})
+        assert answer.status_code == 403
+        async with service.service.parts.store.transaction() as tx:
+            assert await tx.users.password(program.user.id) is None
+
+
+class TestLeave:
+    async def test_204(self, service: Running, admin: Person) -> None:
+        me = await person(service, VIEWER, service.acme)
+        await service.give(me.user.id, service.acme, EDITOR.id)
+        await service.give(me.user.id, service.globex, VIEWER.id)
+        me = await again(me)
+        assert (await me.delete(f"/users/me/memberships/{service.acme.upper()}")).status_code == 204
+        assert await roles_in(service, me.user.id, service.acme) == set()
+        # The token from before is dead; the next one has what is left.
+        assert (await me.get("/users/me")).status_code == 401
+        roles = (await (await again(me)).get("/users/me")).json()["roles"]
+        assert [r["tenant_id"] for r in roles] == [service.globex]
+        events = (await admin.get("/audit-events", params={"actor": me.user.id})).json()["items"]
+        assert {(e["action"], e["target"]) for e in events} == {("membership.deleted", me.user.id)}
+
+    async def test_204_w4_a_service_user_leaves_another_tenant(self, service: Running) -> None:
+        program = await person(
+            service, VIEWER, service.globex, kind=UserKind.SERVICE, home=service.acme
+        )
+        path = f"/users/me/memberships/{service.globex}"
+        assert (await program.delete(path)).status_code == 204
+        assert await roles_in(service, program.user.id, service.globex) == set()
+
+    @pytest.mark.parametrize("offboarding", ["keep", "disable", "delete"])
+    async def test_204_n1_service_users_outlive_unless_the_policy_says_else(
+        self, service: Running, admin: Person, offboarding: str
+    ) -> None:
+        await admin.put(f"/tenants/{service.acme}/policy", {"offboarding": offboarding})
+        leaver = await person(service, TENANT_ADMIN, service.acme)
+        body = {"name": "Robot", "role_id": VIEWER.id, "api_key": {"name": "first"}}
+        robot = (await leaver.post("/service-users", body)).json()
+        path = f"/users/me/memberships/{service.acme}"
+        assert (await leaver.delete(path)).status_code == 204
+        read = await admin.get(f"/service-users/{robot['id']}")
+        assert read.status_code == (404 if offboarding == "delete" else 200)
+        token = await service.token(
+            grant_type="password", username=robot["email"], password=robot["api_key"]["secret"]
+        )
+        assert (token.status_code == 200) is (offboarding == "keep")
+
+    async def test_409_the_last_administrator(self, service: Running, admin: Person) -> None:
+        path = f"/users/me/memberships/{service.acme}"
+        assert (await admin.delete(path)).status_code == 409
+        await person(service, TENANT_ADMIN, service.acme)
+        assert (await admin.delete(path)).status_code == 204
+
+    async def test_one_of_two_last_administrators_stays(
+        self, service: Running, admin: Person
+    ) -> None:
+        other = await person(service, TENANT_ADMIN, service.acme)
+        path = f"/users/me/memberships/{service.acme}"
+        answers = await asyncio.gather(*(who.delete(path) for who in (admin, other)))
+        assert sorted(answer.status_code for answer in answers) == [204, 409]
+
+    async def test_409_a_service_users_home(self, service: Running) -> None:
+        program = await person(service, VIEWER, service.acme, kind=UserKind.SERVICE)
+        path = f"/users/me/memberships/{service.acme}"
+        assert (await program.delete(path)).status_code == 409
+
+    async def test_404(self, service: Running, admin: Person) -> None:
+        below = await service.add_tenant("below", service.acme)
+        me = await again(admin)
+        bodies = set()
+        # Not there, apart, malformed; and one that is only reached from above.
+        for tenant_id in (new_id(), service.globex, "x", below.id):
+            answer = await me.delete(f"/users/me/memberships/{tenant_id}")
+            assert answer.status_code == 404
+            bodies.add(answer.json()["detail"])
+        assert len(bodies) == 1
+
+    async def test_404_by_a_token_for_another_tenant(self, service: Running) -> None:
+        me = await person(service, VIEWER, service.acme)
+        await service.give(me.user.id, service.globex, VIEWER.id)
+        narrow = await again(me, tenant=service.globex)
+        path = f"/users/me/memberships/{service.acme}"
+        assert (await narrow.delete(path)).status_code == 404
+        assert await roles_in(service, me.user.id, service.acme) == {"viewer"}
+
+    async def test_403_by_a_token_with_some_of_the_roles(self, service: Running) -> None:
+        me = await person(service, VIEWER, service.acme)
+        role: Role = await service.add_role(service.acme, "smith", "assets:write")
+        await service.give(me.user.id, service.acme, role.id)
+        key = await service.add_key(
+            user_id=me.user.id, home_tenant_id=service.acme, role_ids=(role.id,)
+        )
+        tokens = await service.exchange(key=key, user=me.user.username)
+        narrow = replace(me, token=tokens["access_token"])
+        path = f"/users/me/memberships/{service.acme}"
+        assert (await narrow.delete(path)).status_code == 403
+        assert await roles_in(service, me.user.id, service.acme) == {"viewer", "smith"}
+
+    async def test_204_by_a_token_that_lists_no_tenants(self, service: Running) -> None:
+        me = await person(service, VIEWER, service.acme)
+        for number in range(21):
+            tenant = await service.add_tenant(f"t{number}")
+            await service.give(me.user.id, tenant.id, VIEWER.id)
+        me = await again(me)
+        assert (await me.delete(f"/users/me/memberships/{service.globex}")).status_code == 404
+        assert (await me.delete(f"/users/me/memberships/{service.acme}")).status_code == 204

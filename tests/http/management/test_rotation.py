@@ -1,0 +1,188 @@
+"""New secrets for old: how long both work, and whose key may get one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from keyturn.server.domain.permissions import EDITOR, TENANT_ADMIN, VIEWER
+from tests.http.conftest import Running
+from tests.http.management.conftest import Person, person
+from tests.http.management.keys import audited, exchange, fields, holder, made
+
+DAY = 86_400
+OWN = "/users/me/api-keys"
+
+
+async def rotated(who: Person, key: dict[str, Any], path: str = "/api-keys", **how: Any) -> str:
+    answer = await who.post(f"{path}/{key['id']}/rotate", how)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert (body["id"], body["state"]) == (key["id"], "active")
+    secret: str = body["secret"]
+    assert secret != key["secret"]
+    return secret
+
+
+async def works(service: Running, secret: str) -> bool:
+    return (await exchange(service, secret)).status_code == 200
+
+
+class TestRotate:
+    async def test_200_the_old_secret_dies_at_once(self, admin: Person, service: Running) -> None:
+        key = await made(admin)
+        secret = await rotated(admin, key)
+        assert await works(service, secret)
+        assert not await works(service, key["secret"])
+        told = (await admin.get(f"/api-keys/{key['id']}")).json()
+        assert told["old_secret_until"] == told["rotated_at"] is not None
+
+    async def test_200_the_old_secret_works_until_its_deadline(
+        self, admin: Person, service: Running
+    ) -> None:
+        key = await made(admin)
+        secret = await rotated(admin, key, overlap_seconds=DAY)
+        for _ in range(2):
+            assert await works(service, secret)
+            assert await works(service, key["secret"])
+            await service.service.usage.flush()
+        service.clock.shift = timedelta(seconds=DAY + 5)
+        assert not await works(service, key["secret"])
+        assert await works(service, secret)
+        [refused] = await audited(service, service.acme, "token.refused")
+        assert refused["why"] == "rotated secret"
+
+    @pytest.mark.parametrize("how", ["exchange", "introspect", "client_credentials", "refresh"])
+    async def test_200_the_old_secret_works_until_the_new_ones_first_use(
+        self, admin: Person, service: Running, how: str
+    ) -> None:
+        key = await made(admin)
+        before = (await exchange(service, key["secret"])).json()
+        secret = await rotated(admin, key, ends_on_first_use=True)
+        assert await works(service, key["secret"])
+        await service.service.usage.flush()
+        assert await works(service, key["secret"])
+        if how == "exchange":
+            assert await works(service, secret)
+        elif how == "introspect":
+            await service.introspect("x", auth=(service.username, secret))
+        elif how == "client_credentials":
+            auth = {"client_id": key["id"], "client_secret": secret}
+            answer = await service.token(grant_type="client_credentials", **auth)
+            assert answer.status_code == 200
+        else:
+            auth = {"client_id": key["id"], "client_secret": secret}
+            assert (await service.refresh(before["refresh_token"], **auth)).status_code == 200
+        # Within the second until it is written, the old one may still work.
+        await service.service.usage.flush()
+        assert not await works(service, key["secret"])
+        assert await works(service, secret)
+
+    async def test_200_at_the_latest_when_the_overlap_is_over(
+        self, admin: Person, service: Running
+    ) -> None:
+        key = await made(admin)
+        await rotated(admin, key, ends_on_first_use=True)
+        service.clock.shift = timedelta(days=30, seconds=5)
+        assert not await works(service, key["secret"])
+
+    async def test_200_one_old_secret_at_a_time(self, admin: Person, service: Running) -> None:
+        key = await made(admin)
+        second = await rotated(admin, key, overlap_seconds=DAY)
+        third = await rotated(admin, {**key, "secret": second}, overlap_seconds=DAY)
+        assert not await works(service, key["secret"])
+        assert await works(service, second)
+        assert await works(service, third)
+
+    async def test_200_sessions_go_on_and_uses_of_the_old_secret_change_nothing(
+        self, admin: Person, service: Running
+    ) -> None:
+        key = await made(admin)
+        body = (await exchange(service, key["secret"])).json()
+        secret = await rotated(admin, key, overlap_seconds=DAY)
+        assert await works(service, key["secret"])
+        await service.service.usage.flush()
+        assert await works(service, secret)
+        assert (await service.refresh(body["refresh_token"])).status_code == 200
+
+    async def test_200_audited_without_secrets(self, admin: Person, service: Running) -> None:
+        key = await made(admin)
+        secret = await rotated(admin, key, overlap_seconds=5)
+        [event] = await audited(service, service.acme, "api_key.rotated")
+        assert event["target"] == key["id"]
+        assert secret not in str(event)
+
+    @pytest.mark.parametrize(
+        ("how", "field"),
+        [
+            ({"overlap_seconds": -1}, "overlap_seconds"),
+            ({"overlap_seconds": 30 * DAY + 1}, "overlap_seconds"),
+            ({"overlap_seconds": "5"}, "overlap_seconds"),
+            ({"expires_at": "2049-01-01T00:00:00Z"}, "expires_at"),
+            ({"secret": "mine"}, "secret"),
+        ],
+    )
+    async def test_400_n2_neither_secret_nor_expiry_can_be_chosen(
+        self, admin: Person, how: dict[str, Any], field: str
+    ) -> None:
+        key = await made(admin)
+        answer = await admin.post(f"/api-keys/{key['id']}/rotate", how)
+        assert (answer.status_code, fields(answer)) == (400, [field])
+
+    async def test_403_a_key_that_gives_more_than_the_caller_has(self, service: Running) -> None:
+        editor = await person(service, EDITOR, service.acme)
+        answer = await editor.post(f"/api-keys/{service.demo.key.key_id}/rotate", {})
+        assert answer.status_code == 403
+        assert await works(service, service.api_key)
+
+    async def test_403_a_humans_key(self, admin: Person, service: Running) -> None:
+        human = await person(service, VIEWER, service.acme)
+        [key] = (await human.get(OWN)).json()["items"]
+        assert (await admin.post(f"/api-keys/{key['id']}/rotate", {})).status_code == 403
+
+    async def test_409_dead_keys(self, admin: Person, service: Running) -> None:
+        past = service.clock() - timedelta(days=2)
+        for dead in (
+            await service.add_key(expires_at=past),
+            await service.add_key(revoked_at=past, revoked_reason="revoked"),
+            await service.add_key(created_at=past, idle_timeout=DAY),
+        ):
+            answer = await admin.post(f"/api-keys/{dead.key_id}/rotate", {})
+            assert answer.status_code == 409
+
+
+class TestRotateOwn:
+    async def test_200(self, service: Running) -> None:
+        me = await holder(service, service.api_key)
+        key = {"id": service.demo.key.key_id, "secret": service.api_key}
+        secret = await rotated(me, key, OWN, overlap_seconds=DAY)
+        assert await works(service, secret)
+
+    async def test_403_a_key_that_gives_more_than_the_token(
+        self, admin: Person, service: Running
+    ) -> None:
+        narrow = await made(admin, networks=["127.0.0.0/8"])
+        wide = service.demo.key.key_id
+        for token in (
+            await holder(service, narrow["secret"]),
+            await holder(service, service.api_key, tenant=service.acme),
+            await holder(service, service.api_key, scope="assets:manage"),
+        ):
+            answer = await token.post(f"{OWN}/{wide}/rotate", {})
+            assert answer.status_code == 403
+        assert await works(service, service.api_key)
+        # Its own secret, it may change.
+        me = await holder(service, narrow["secret"])
+        await rotated(me, narrow, OWN)
+
+    async def test_404_keys_of_others(self, admin: Person, service: Running) -> None:
+        answer = await admin.post(f"{OWN}/{service.demo.key.key_id}/rotate", {})
+        assert answer.status_code == 404
+
+    async def test_403_by_the_administrators_way(self, service: Running) -> None:
+        """It would not ask whether the token is as wide as the key."""
+        me = await person(service, TENANT_ADMIN, service.acme)
+        [key] = (await me.get(OWN)).json()["items"]
+        assert (await me.post(f"/api-keys/{key['id']}/rotate", {})).status_code == 403
