@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,11 +35,15 @@ MANAGEMENT = {name: command for name, command in COMMANDS.items() if name.split(
 
 def examples(command: Any) -> list[list[str]]:
     """The words of each example, from the one after `keyturn` on."""
-    text = command.help.partition("\b\nExample")[2].replace("\\\n", " ")
-    lines = [line.strip() for line in text.splitlines()[1:] if line.strip()]
+    return calls(command.help.partition("\b\nExample")[2].partition("\n")[2])
+
+
+def calls(script: str) -> list[list[str]]:
+    """The words of each call of `keyturn` in a shell's script."""
+    lines = [line.strip() for line in script.replace("\\\n", " ").splitlines()]
     # What the shell does around it is not the command's.
-    calls = [re.search(r"(?:^|[ (])keyturn ([^)|<>]+)", line) for line in lines]
-    return [shlex.split(call[1]) for call in calls if call]
+    found = [re.search(r"(?:^|[ (])keyturn ([^)|<>]+)", line) for line in lines]
+    return [shlex.split(call[1], comments=True) for call in found if call]
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "version"])
@@ -66,6 +71,15 @@ def test_every_group_has_examples_that_parse(name: str) -> None:
     for noun, verb, *more in found:
         assert noun == name
         COMMANDS[f"{noun} {verb}"].make_context(verb, more)
+
+
+def test_what_the_readme_shows_parses() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = calls("".join(re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)))
+    assert len(shown) > 6
+    for words in shown:
+        named = 2 if words[0] in GROUPS else 1
+        COMMANDS[" ".join(words[:named])].make_context(words[0], words[named:])
 
 
 @pytest.mark.parametrize("name", MANAGEMENT)

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from tests.scale.compare import compare, small_beside, table
 from tests.scale.lists import Landmarks
-from tests.scale.seed import LARGE, SeedError, Size, is_seeded, seed
+from tests.scale.seed import SeedError, is_seeded, seed
+from tests.scale.shape import LARGE, Size
 
 
 def main(

@@ -15,7 +15,8 @@ from keyturn.server.services.ports import Page, Slice
 from keyturn.server.storage import Storage, migrate, open_storage
 from tests.databases import database, run
 from tests.scale.lists import EXCHANGES, READS, Landmarks
-from tests.scale.seed import SMALL, seed
+from tests.scale.seed import seed
+from tests.scale.shape import SMALL
 
 #: Short, so that the small installation's pages are as full as the large one's.
 _PAGE = 10

@@ -47,10 +47,11 @@ class Landmarks:
         """Reads them from the database. The small product comes first: it is the usual case."""
         connection = await asyncpg.connect(url)
         try:
-            views = [
-                Viewpoint(name, *await connection.fetchrow(_VIEWPOINT, where))
-                for name, where in _TENANTS.items()
-            ]
+            views = []
+            for name, where in _TENANTS.items():
+                row = await connection.fetchrow(_VIEWPOINT, where)
+                assert row is not None, f"there is no {name}"
+                views.append(Viewpoint(name, *row))
             keys = {name: await connection.fetchval(query) for name, query in EXCHANGES.items()}
             return cls(tuple(views), keys)
         finally:

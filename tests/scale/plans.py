@@ -17,7 +17,7 @@ import asyncpg
 from sqlalchemy import event
 
 from keyturn.server.storage import Storage
-from tests.scale.seed import GROWING
+from tests.scale.shape import GROWING
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

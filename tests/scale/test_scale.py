@@ -18,7 +18,8 @@ from keyturn.server.storage.urls import PostgresServer, parse_url
 from tests.databases import database, run
 from tests.scale.lists import EXCHANGES, PAGE, READS, Landmarks
 from tests.scale.plans import Plan, Statement, captured, plans
-from tests.scale.seed import LARGE, seed
+from tests.scale.seed import seed
+from tests.scale.shape import LARGE
 from tests.servers import PostgresServer as Server
 
 #: Blocks that a page of 50 may read: each of its rows through an index of four levels, and from a
@@ -129,13 +130,10 @@ async def _plans(asked: Asked, *, vacuum: bool) -> list[Plan]:
         await connection.close()
 
 
-async def _count(url: str) -> tuple[int, ...]:
+async def _count(url: str) -> tuple[int, int]:
     connection = await asyncpg.connect(url)
     try:
-        return tuple(
-            await connection.fetchrow(
-                "SELECT (SELECT count(*) FROM tenants), (SELECT count(*) FROM api_keys)"
-            )
-        )
+        tenants = await connection.fetchval("SELECT count(*) FROM tenants")
+        return tenants, await connection.fetchval("SELECT count(*) FROM api_keys")
     finally:
         await connection.close()

@@ -1,4 +1,7 @@
-"""The command line. One file a command group; each calls services, never SQL.
+"""The command line. One file a command group.
+
+Commands that run a service call its services, never SQL. Those that sign in to one and manage it
+speak HTTP, and import nothing of the server.
 
 This module imports nothing heavy: `keyturn version` answers at once, also from the light
 package, which has neither Typer nor the server.

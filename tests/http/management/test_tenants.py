@@ -216,6 +216,8 @@ class TestSuspendTenant:
         assert (await admin.get("/tenants")).status_code == 403
         again = await root_admin.post(f"/tenants/{service.acme}/suspend")
         assert again.json()["suspended_at"] == answer.json()["suspended_at"]
+        read = await root_admin.get(f"/tenants/{service.acme}")
+        assert read.headers["etag"] == again.headers["etag"] == answer.headers["etag"] == '"2"'
         resumed = await root_admin.post(f"/tenants/{service.acme}/resume")
         assert resumed.json()["suspended_at"] is None
         fresh = await service.exchange_for(admin.user)

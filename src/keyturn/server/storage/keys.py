@@ -189,7 +189,7 @@ class ApiKeyRepository:
         statement = (
             update(api_keys)
             .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-            .values(revoked_at=at, revoked_reason=reason)
+            .values(revoked_at=at, revoked_reason=reason, version=api_keys.c.version + 1)
         )
         return (await self._unit.run(statement)).rowcount > 0
 

@@ -180,7 +180,11 @@ class TenantRepository:
         """False when there is no such tenant."""
         if parse_id(tenant_id) is None:
             return False
-        statement = update(tenants).where(tenants.c.id == tenant_id).values(suspended_at=at)
+        statement = (
+            update(tenants)
+            .where(tenants.c.id == tenant_id)
+            .values(suspended_at=at, version=tenants.c.version + 1)
+        )
         return (await self._unit.run(statement)).rowcount > 0
 
     async def active(self, tenant_id: str) -> tuple[str, ...]:

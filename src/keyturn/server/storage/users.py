@@ -151,7 +151,11 @@ class UserRepository:
         """False when there is no such user."""
         if parse_id(user_id) is None:
             return False
-        statement = update(users).where(users.c.id == user_id).values(disabled_at=at)
+        statement = (
+            update(users)
+            .where(users.c.id == user_id)
+            .values(disabled_at=at, version=users.c.version + 1)
+        )
         return (await self._unit.run(statement)).rowcount > 0
 
     async def disabled(self, user_ids: Collection[str]) -> frozenset[str]:

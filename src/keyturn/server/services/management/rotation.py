@@ -56,4 +56,4 @@ async def revoke_key(
         return key
     change.revoke(Revocation(RevocationKind.KEY, key.id, last_token_ends))
     change.note("api_key.revoked", key.id, tenant_id=key.home_tenant_id, reason=reason)
-    return replace(key, revoked_at=change.now, revoked_reason=reason)
+    return replace(key, revoked_at=change.now, revoked_reason=reason, version=key.version + 1)

@@ -90,7 +90,7 @@ class TenantManagement:
                     )
                 )
                 change.note("tenant.suspended", tenant_id, tenant_id=tenant_id)
-            return replace(tenant, suspended_at=tenant.suspended_at or change.now)
+            return await _reached(change.tx, caller, tenant_id)
 
     async def resume(self, caller: TenantCaller, tenant_id: str) -> Tenant:
         """Ends a suspension; what is suspended by itself below it, stays so.
@@ -108,7 +108,7 @@ class TenantManagement:
                     ]
                 )
                 change.note("tenant.resumed", tenant_id, tenant_id=tenant_id)
-            return replace(tenant, suspended_at=None)
+            return await _reached(change.tx, caller, tenant_id)
 
     async def delete(self, caller: TenantCaller, tenant_id: str, seen: Versions) -> None:
         """Deletes an empty tenant: none below it, no service user at home, no key bound to it.

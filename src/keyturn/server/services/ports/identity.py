@@ -70,7 +70,7 @@ class Tenants(Protocol):
         ...
 
     async def set_suspended(self, tenant_id: str, at: datetime | None) -> bool:
-        """False when there is no such tenant. None resumes it."""
+        """False when there is no such tenant. None resumes it. It is another version then."""
         ...
 
     async def active(self, tenant_id: str) -> tuple[str, ...]:
