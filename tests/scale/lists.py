@@ -199,7 +199,7 @@ READS: dict[str, Read] = {
     ),
     "permissions.count": lambda work, view, _: work.permissions.count(view.tenant),
     "endpoints.get": lambda work, view, _: work.endpoints.get(view.endpoint),
-    "endpoints.visible": lambda work, view, _: work.endpoints.visible(view.tenant),
+    "endpoints.entries": lambda work, view, _: work.endpoints.entries(view.tenant),
     "endpoints.candidates": lambda work, view, _: work.endpoints.candidates(
         view.tenant, ["GET"], 3
     ),

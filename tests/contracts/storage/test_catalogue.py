@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from functools import partial
 
 import pytest
 
-from keyturn.server.domain.endpoints import FOR_ALL, Endpoint
+from keyturn.server.domain.endpoints import FOR_ALL, Endpoint, Entry
 from keyturn.server.domain.errors import Code
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import ApiKey, Permission
@@ -67,6 +67,10 @@ async def _register(storage: Storage, *permissions: Permission) -> None:
 async def _permissions(storage: Storage, tenant: str, part: Slice) -> Page[Permission]:
     async with storage.store.transaction() as work:
         return await work.permissions.visible(tenant, part)
+
+
+def _entry(endpoint: Endpoint) -> Entry:
+    return Entry(**{one.name: getattr(endpoint, one.name) for one in fields(Entry)})
 
 
 async def _add(storage: Storage, *endpoints: Endpoint) -> None:
@@ -202,7 +206,7 @@ class TestEndpoints:
             replace(_endpoint(tree.root, "/hosts/{id}"), service="other"),
         )
 
-    async def test_visible_are_those_of_the_tenant_and_above_in_order(
+    async def test_entries_are_those_of_the_tenant_and_above_in_order(
         self, storage: Storage, tree: Tree
     ) -> None:
         first = _endpoint(tree.middle, "/Z")
@@ -218,9 +222,10 @@ class TestEndpoints:
             expected = sorted(
                 (first, second, third, fourth, fifth), key=lambda e: (e.shape, e.method, e.id)
             )
-            assert await work.endpoints.visible(tree.middle) == tuple(expected)
-            assert len(await work.endpoints.visible(tree.below)) == 6
-            assert len(await work.endpoints.visible(tree.root)) == 3
+            assert await work.endpoints.entries(tree.middle) == tuple(map(_entry, expected))
+            assert await work.endpoints.many([e.id for e in expected]) == tuple(expected)
+            assert len(await work.endpoints.entries(tree.below)) == 6
+            assert len(await work.endpoints.entries(tree.root)) == 3
 
     async def test_of_service_and_count_are_about_the_tenant_itself(
         self, storage: Storage, tree: Tree
@@ -294,7 +299,7 @@ class TestEndpoints:
         refusal = await refused(save())
         assert refusal.code is Code.CONFLICT
         async with storage.store.transaction() as work:
-            assert await work.endpoints.visible(tree.root) == (one, two)
+            assert await work.endpoints.many([one.id, two.id]) == (one, two)
 
     async def test_removed_is_gone(self, storage: Storage, tree: Tree) -> None:
         endpoint = _endpoint(tree.root)

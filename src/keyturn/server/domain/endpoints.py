@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Protocol, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from .errors import Refusal, invalid_request
@@ -70,6 +71,34 @@ class Endpoint:
         return not self.administrative and ADMINISTERING.isdisjoint(mentioned(self.opened_by))
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a search looks at, of an endpoint: a catalogue may have thousands."""
+
+    id: str
+    service: str
+    method: str
+    path: str
+    shape: str
+    name: str
+    deprecated: bool
+    experimental: bool
+
+
+class Searchable(Protocol):
+    """An endpoint, or an entry for one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def shape(self) -> str: ...
+
+
+T = TypeVar("T", bound=Searchable)
+
+
 def opens(opened_by: Opening, permissions: frozenset[str]) -> bool:
     """Whether somebody who holds `permissions` may call an endpoint opened by `opened_by`."""
     return any(group <= permissions for group in opened_by)
@@ -114,7 +143,7 @@ def segments(path: str) -> int:
     return len(_split(path))
 
 
-def search(endpoints: Iterable[Endpoint], query: str) -> tuple[Endpoint, ...]:
+def search(endpoints: Iterable[T], query: str) -> tuple[T, ...]:
     """Those whose name or path contains `query`, in any case and in the order given.
 
     When `query` looks like a path or a part of one, the names of parameters do not matter.

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     Row,
     Select,
     bindparam,
@@ -17,12 +19,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from ..domain.endpoints import Endpoint, segments
+from ..domain.endpoints import Endpoint, Entry, segments
 from ..domain.errors import Refusal, conflict
 from ..domain.ids import parse_id
 from .columns import db_now, lists_any
 from .tables import api_keys, endpoints, tenant_tree
 from .unit import Unit, Values
+
+_ENTRY = [endpoints.c[one.name] for one in fields(Entry)]
+_ORDER = (endpoints.c.shape, endpoints.c.method, endpoints.c.id)
 
 _FIXED = ("id", "tenant_id", "created_at", "version")
 _SAVE = (
@@ -68,9 +73,10 @@ class EndpointRepository:
         """By path, method and id. Malformed ids name no endpoint."""
         return await self._read(select(endpoints).where(endpoints.c.id.in_(_ids(endpoint_ids))))
 
-    async def visible(self, tenant_id: str) -> tuple[Endpoint, ...]:
-        """The paths sort by their shapes."""
-        return await self._read(_visible(tenant_id))
+    async def entries(self, tenant_id: str) -> tuple[Entry, ...]:
+        """Half of each row, and nothing computed: a catalogue may have thousands."""
+        statement = _visible(tenant_id, *_ENTRY).order_by(*_ORDER)
+        return tuple(Entry(**row._mapping) for row in await self._unit.run(statement))
 
     async def of_service(self, tenant_id: str, service: str) -> tuple[Endpoint, ...]:
         """By path, method and id."""
@@ -131,13 +137,13 @@ class EndpointRepository:
         return tuple(sorted(set((await self._unit.run(statement)).scalars())))
 
     async def _read(self, statement: Select[Any]) -> tuple[Endpoint, ...]:
-        ordered = statement.order_by(endpoints.c.shape, endpoints.c.method, endpoints.c.id)
+        ordered = statement.order_by(*_ORDER)
         return tuple(_endpoint(row) for row in await self._unit.run(ordered))
 
 
-def _visible(tenant_id: str) -> Select[Any]:
+def _visible(tenant_id: str, *columns: Column[Any]) -> Select[Any]:
     return (
-        select(endpoints)
+        select(*(columns or endpoints.c))
         .join(tenant_tree, tenant_tree.c.ancestor_id == endpoints.c.tenant_id)
         .where(tenant_tree.c.descendant_id == tenant_id)
     )

@@ -85,19 +85,19 @@ class Catalogue:
     async def search(self, caller: TenantCaller, wanted: Wanted, part: Slice) -> Found:
         """Endpoints of the tenant and of those above it, by path, method and id (F4)."""
         async with self._store.transaction() as tx:
-            visible = await tx.endpoints.visible(caller.tenant_id)
-        found = search(
-            (
-                endpoint
-                for endpoint in visible
-                if (wanted.experimental or not endpoint.experimental)
-                and wanted.service in (None, endpoint.service)
-                and wanted.deprecated in (None, endpoint.deprecated)
-            ),
-            wanted.text,
-        )
-        page = paged(found, part, lambda endpoint: (endpoint.shape, endpoint.method, endpoint.id))
-        return Found(page, len(found), has_previous=page.items[:1] != found[:1])
+            found = search(
+                (
+                    entry
+                    for entry in await tx.endpoints.entries(caller.tenant_id)
+                    if (wanted.experimental or not entry.experimental)
+                    and wanted.service in (None, entry.service)
+                    and wanted.deprecated in (None, entry.deprecated)
+                ),
+                wanted.text,
+            )
+            page = paged(found, part, lambda entry: (entry.shape, entry.method, entry.id))
+            shown = await tx.endpoints.many([entry.id for entry in page.items])
+        return Found(Page(shown, page.next), len(found), has_previous=page.items[:1] != found[:1])
 
     async def get(self, caller: TenantCaller, endpoint_id: str) -> Endpoint:
         """One of the tenant or of those above it. Raises Refusal `not_found`."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from ...domain.endpoints import Endpoint
+from ...domain.endpoints import Endpoint, Entry
 from ...domain.model import Permission
 from .pages import Page, Slice
 
@@ -49,8 +49,8 @@ class Endpoints(Protocol):
         """Those that there are."""
         ...
 
-    async def visible(self, tenant_id: str) -> tuple[Endpoint, ...]:
-        """What the tenant and those above it registered, by path, method and id."""
+    async def entries(self, tenant_id: str) -> tuple[Entry, ...]:
+        """What the tenant and those above it registered, in short, by shape, method and id."""
         ...
 
     async def of_service(self, tenant_id: str, service: str) -> tuple[Endpoint, ...]:
