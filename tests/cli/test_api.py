@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -36,6 +37,11 @@ def problem(status: int, detail: str, *faults: tuple[str, str]) -> httpx.Respons
     errors = [{"field": field, "detail": text} for field, text in faults]
     body = {"status": status, "detail": detail, **({"errors": errors} if errors else {})}
     return httpx.Response(status, json=body)
+
+
+def no_role() -> httpx.Response:
+    told = {"type": "urn:keyturn:error:access_denied", "detail": "You have no role in this tenant."}
+    return httpx.Response(403, json=told)
 
 
 class TestRefusals:
@@ -107,6 +113,100 @@ class TestFreshToken:
         lines = httpx.Response(200, text='{"id": 1}\n')
         service.get("/audit-events/export").mock(side_effect=[problem(401, "Revoked."), lines])
         assert call("audit", "export").stdout == '{"id": 1}\n'
+
+
+NEW = "01989e6c-0000-7000-8000-000000000002"
+
+
+def roles(*tenants: tuple[str, str]) -> httpx.Response:
+    held = [{"tenant_id": id_, "tenant_name": name, "role_name": "r"} for id_, name in tenants]
+    return httpx.Response(200, json={"sub": "1", "username": "ada", "roles": held})
+
+
+class TestKeptToken:
+    """A token of an earlier command knows nothing of a tenant made since."""
+
+    @pytest.fixture
+    def kept(self, service: respx.MockRouter, run: Run, tmp_path: Path) -> Run:
+        """Runs commands by a profile, whose token was kept before `new` was made."""
+
+        def tokens(request: httpx.Request) -> httpx.Response:
+            number = service["exchange"].call_count
+            return httpx.Response(200, json={**TOKEN, "access_token": f"token-{number}"})
+
+        def me(request: httpx.Request) -> httpx.Response:
+            old = request.headers["authorization"] == "Bearer token-0"
+            return roles((TENANT, "acme"), *([] if old else [(NEW, "new")]))
+
+        service["exchange"].mock(side_effect=tokens)
+        service.get("/users/me").mock(side_effect=me)
+        (tmp_path / "config" / "keyturn").mkdir(parents=True)
+        login = run("login", "--url", BASE, "--username", "ada", api_key="kt_x")
+        assert login.returncode == 0, login.stderr
+        return run
+
+    def test_0_one_new_exchange_finds_the_name(self, service: respx.MockRouter, kept: Run) -> None:
+        page: dict[str, object] = {"items": [], "next_cursor": None}
+        route = service.get("/roles", headers={"x-tenant-id": NEW}).respond(json=page)
+        assert kept("role", "list", "--tenant", "new").returncode == 0
+        assert route.calls.last.request.headers["authorization"] == "Bearer token-1"
+        assert kept("role", "list", "--tenant", "new").returncode == 0
+        assert service["exchange"].call_count == 2
+
+    def test_0_of_a_tenant_that_is_known_none(self, service: respx.MockRouter, kept: Run) -> None:
+        service.get("/roles").respond(json={"items": [], "next_cursor": None})
+        assert kept("role", "list", "--tenant", "acme").returncode == 0
+        assert service["exchange"].call_count == 1
+
+    def test_1_one_and_no_more(self, service: respx.MockRouter, kept: Run) -> None:
+        done = kept("role", "list", "--tenant", "initech")
+        assert "'initech'" in one_line(done.stderr)
+        assert service["exchange"].call_count == 2
+
+    def test_1_none_for_its_own_token(self, service: respx.MockRouter, call: Run) -> None:
+        service.get("/users/me").mock(return_value=roles((TENANT, "acme")))
+        assert call("role", "list", "--tenant", "new").returncode == 1
+        assert service["exchange"].call_count == 1
+
+    @pytest.mark.parametrize(
+        ("path", "command"),
+        [("/roles", ("role", "list")), ("/audit-events/export", ("audit", "export"))],
+    )
+    def test_0_after_one_403(
+        self, service: respx.MockRouter, kept: Run, path: str, command: tuple[str, str]
+    ) -> None:
+        page = httpx.Response(200, json={"items": [], "next_cursor": None})
+        route = service.get(path).mock(side_effect=[no_role(), page])
+        assert kept(*command, "--tenant", NEW).returncode == 0
+        assert [c.request.headers["authorization"] for c in route.calls] == [
+            "Bearer token-0",
+            "Bearer token-1",
+        ]
+
+    def test_1_after_two(self, service: respx.MockRouter, kept: Run) -> None:
+        route = service.get("/roles").mock(return_value=no_role())
+        done = kept("role", "list", "--tenant", NEW)
+        assert one_line(done.stderr) == "keyturn: You have no role in this tenant."
+        assert route.call_count == 2
+
+    def test_1_after_one_403_with_its_own_token(self, service: respx.MockRouter, call: Run) -> None:
+        route = service.get("/roles").mock(return_value=no_role())
+        assert call("role", "list").returncode == 1
+        assert route.call_count == 1
+
+    def test_1_of_another_kind(self, service: respx.MockRouter, kept: Run) -> None:
+        lacking = {"type": "urn:keyturn:error:insufficient_scope", "detail": "Not this."}
+        route = service.get("/roles").respond(403, json=lacking)
+        assert kept("role", "list", "--tenant", NEW).returncode == 1
+        assert route.call_count == 1
+
+    def test_0_is_dropped_by_making_a_tenant(
+        self, service: respx.MockRouter, kept: Run, tmp_path: Path
+    ) -> None:
+        service.post("/tenants").respond(201, json={"id": NEW, "name": "new"})
+        assert kept("tenant", "create", "new", "--tenant", TENANT).returncode == 0
+        assert not list((tmp_path / "config").rglob("token-*"))
+        assert list((tmp_path / "config").rglob("profiles.toml"))
 
 
 class TestBrokenConnections:

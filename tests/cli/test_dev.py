@@ -224,5 +224,7 @@ def test_printed_lines_work_when_pasted(
     assert said[len(answers)].split() == ["username", "admin@keyturn.internal"]
     assert pasted.stderr == ""
     assert str(tmp_path / ".keyturn-dev") in "".join(printed)
+    logged = (log_dir / "dev-people.log").read_text()
+    assert "/iam/" not in logged, "nothing stands between the lines to paste"
     # Each command is whole: one that Rich wrapped would not be.
     assert len(re.findall(r"^curl .*$", script, re.MULTILINE)) == 6

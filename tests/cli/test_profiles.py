@@ -1,6 +1,7 @@
 """`login`, `logout`, `whoami`: who one is to a service, and where that is kept."""
 
 import json
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -115,8 +116,35 @@ class TestLogin:
         assert done.returncode == 3
         assert "plain http" in done.stderr.splitlines()[0]
 
+    def test_0_says_that_the_environment_wins(self, run: Run, served: Running) -> None:
+        elsewhere = {"url": "http://127.0.0.1:1", "username": "x"}
+        done = login(run, served, "--tenant", "acme", **elsewhere)
+        assert done.returncode == 0
+        assert "KEYTURN_URL, KEYTURN_USERNAME) wins over profile default" in done.stderr
+        assert "unset KEYTURN_URL KEYTURN_USERNAME KEYTURN_API_KEY" in done.stderr
+        for more in ({}, {**elsewhere, "profile": "mine"}):
+            assert "environment" not in login(run, served, "--tenant", "acme", **more).stderr
+
 
 class TestWhoami:
+    def test_0_the_tenant_by_its_name(self, run: Run, served: Running) -> None:
+        acme, globex = (tenant["id"] for tenant in served.line["tenants"])
+        login(run, served)
+        assert re.search(r"^tenant$", run("whoami").stdout, re.MULTILINE)
+        for given, shown in (
+            ("globex", f"globex ({globex})"),
+            (globex, f"globex ({globex})"),
+            ("initech", "initech (not among your tenants)"),
+        ):
+            assert f"tenant      {shown}\n" in run("whoami", tenant=given).stdout
+        login(run, served, "--tenant", "acme")
+        assert f"tenant      acme ({acme})\n" in run("whoami").stdout
+
+    def test_0_the_only_tenant(self, run: Run, answer: Any, who: dict[str, str]) -> None:
+        made = answer("service-user", "create", "only", "--role", "operator", "--key", "k")
+        caller = {**who, "username": made["email"], "api_key": made["api_key"]["secret"]}
+        assert f"acme ({who['tenant']})" in run("whoami", **{**caller, "tenant": ""}).stdout
+
     def test_0(self, run: Run, served: Running) -> None:
         login(run, served, "--tenant", "acme")
         done = run("whoami")
@@ -158,14 +186,35 @@ class TestTenantUse:
     def test_0(self, run: Run, served: Running, directory: Path) -> None:
         login(run, served)
         assert run("role", "list").returncode == 2  # which of three?
-        assert run("tenant", "use", "acme").returncode == 0
+        done = run("tenant", "use", "acme")
+        assert done.returncode == 0
+        acme = served.line["tenants"][0]["id"]
+        assert one_line(done.stderr) == (f"keyturn: profile default uses the tenant acme ({acme})")
         assert run("role", "list").returncode == 0
         assert kept(directory)["default"]["tenant"] == served.line["tenants"][0]["id"]
 
     def test_2_in_the_environment(self, admin: Run) -> None:
         done = admin("tenant", "use", "acme")
         assert done.returncode == 2
-        assert "KEYTURN_TENANT" in one_line(done.stderr)
+        line = one_line(done.stderr)
+        assert "export KEYTURN_TENANT=acme" in line
+        assert "unset KEYTURN_URL KEYTURN_USERNAME KEYTURN_API_KEY" in line
+
+    def test_0_says_that_another_is_set(self, run: Run, served: Running) -> None:
+        login(run, served)
+        done = run("tenant", "use", "acme", tenant="globex")
+        assert done.returncode == 0
+        assert "unset KEYTURN_TENANT" in done.stderr
+        assert run("tenant", "use", "globex").returncode == 0
+
+    def test_0_one_that_was_made_just_now(self, run: Run, served: Running, answer: Any) -> None:
+        login(run, served, "--tenant", "acme")
+        assert run("whoami").returncode == 0  # its token is kept
+        answer("tenant", "create", "made-elsewhere")
+        assert run("role", "list", "--tenant", "made-elsewhere").returncode == 0
+        assert run("tenant", "create", "made-here").returncode == 0
+        assert run("tenant", "use", "made-here").returncode == 0
+        assert json.loads(run("tenant", "show", "--json").stdout)["name"] == "made-here"
 
 
 class TestEnvironment:

@@ -128,6 +128,16 @@ async def test_every_route_is_an_operation_or_a_published_document(service: Runn
     assert all(path.startswith(("/.well-known/", "/health/")) for path in others)
 
 
+async def test_what_administers_users_says_so(service: Running) -> None:
+    """P6: service users are kept from it, and from lifting that."""
+    for operation in service.service.surface.operations:
+        if isinstance(operation.access, Needs):
+            administers = operation.access.permission in {"users:write", "roles:write"}
+            assert operation.access.administers == (
+                administers or operation.id == "setTenantPolicy"
+            )
+
+
 async def test_openapi_repeats_each_permission(service: Running) -> None:
     wrong: dict[str, tuple[object, object]] = {}
     for operation in service.service.surface.operations:

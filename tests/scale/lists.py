@@ -189,6 +189,9 @@ READS: dict[str, Read] = {
     "api_keys.count_at_home": lambda work, view, _: work.api_keys.count_at_home(
         view.tenant, _NOW, AT_MOST
     ),
+    "api_keys.count_of_user": lambda work, view, _: work.api_keys.count_of_user(
+        view.service, _NOW, AT_MOST
+    ),
     "api_keys.name_taken": lambda work, view, _: work.api_keys.name_taken(
         view.service, "nightly build", _NOW
     ),

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from keyturn.server import mail
 from keyturn.server.mail import AT_ONCE, LogMailer, SmtpMailer, open_mailer
 from keyturn.server.services.ports import Mail
 
@@ -319,6 +320,74 @@ class TestInjection:
             assert not await mailer.send(Mail(MAIL.to, f"x{end}Bcc: eve@example.org", "x"))
             assert not await mailer.send(Mail(MAIL.to, f"x{end}", "x"))
         assert sink.heard == []
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "=?utf-8?q?x=0d=0aReply-To:_evil=40x.org=0d=0aContent-Type:_text/html=0d=0a=0d=0a<b>Pay?=",
+            "=?utf-8?b?eA0KQmNjOiBldmVAZXhhbXBsZS5vcmcNCg0KPGI+?=",
+            "=?utf-8?q?x=0aBcc:_eve=40example.org?= =?utf-8?q?=0a=0a?=",
+            "=?iso-8859-1?q?=0d=0aBcc:_eve=40example.org?=",
+            "=?utf-8?q??=",
+            "=?",
+            "Bcc: eve@example.org, " + "long " * 60,
+        ],
+    )
+    async def test_a_subject_with_encoded_words_is_text(self, name: str) -> None:
+        async with running(Sink()) as sink:
+            mailer = SmtpMailer(f"smtp://127.0.0.1:{sink.port}", SENDER)
+            assert await mailer.send(Mail(MAIL.to, f"Invitation to {name}", MAIL.text))
+        [data] = sink.mails
+        head = data.partition(b"\n\n")[0]
+        names = [line.partition(b":")[0] for line in head.split(b"\n") if line[:1] not in b" \t"]
+        assert sorted(names) == sorted(
+            (
+                b"From",
+                b"To",
+                b"Subject",
+                b"Date",
+                b"Message-ID",
+                b"Auto-Submitted",
+                b"MIME-Version",
+                b"Content-Type",
+                b"Content-Transfer-Encoding",
+            )
+        )
+        assert (sink.mail["Subject"]).strip() == f"Invitation to {name}".strip()
+        assert sink.mail.get_content_type() == "text/plain"
+        assert sink.mail.get_content() == MAIL.text
+        assert len(sink.recipients) == 1
+
+    @pytest.mark.parametrize(
+        "to", ["=?utf-8?q??=@example.org", "=?utf-8?q?x=0aBcc:_eve?=@example.org", "x@=?a?="]
+    )
+    async def test_an_address_with_encoded_words(self, to: str) -> None:
+        async with running(Sink()) as sink:
+            mailer = SmtpMailer(f"smtp://127.0.0.1:{sink.port}", SENDER)
+            assert not await mailer.send(Mail(to, "x", "x"))
+        assert sink.heard == []
+
+    async def test_a_head_that_is_not_what_was_meant(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mail, "make_msgid", lambda domain: f"<1@{domain}>\r\n\r\n<b>")
+        async with running(Sink()) as sink:
+            mailer = SmtpMailer(f"smtp://127.0.0.1:{sink.port}", SENDER)
+            assert not await mailer.send(MAIL)
+        assert sink.heard == []
+
+    async def test_whatever_fails_is_no_concern_of_who_sends(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def odd(*_: object, **__: object) -> str:
+            raise IndexError(CODE)
+
+        async with running(Sink()) as sink:
+            mailer = SmtpMailer(f"smtp://127.0.0.1:{sink.port}", SENDER)
+            for name in ("make_msgid", "SMTP"):
+                with monkeypatch.context() as patch:
+                    patch.setattr(mail, name, odd)
+                    assert not await mailer.send(MAIL)
+        lines = [r.getMessage() for r in caplog.records if r.name == "keyturn.server.mail"]
+        assert lines == ["mail to 'ada@example.org' not sent: IndexError"] * 2
 
     async def test_a_text_that_looks_like_an_end_or_like_headers(self) -> None:
         text = "Bcc: eve@example.org\n\n.\nQUIT\n..\nand so on\n"

@@ -15,6 +15,14 @@ Entity = Mapping[str, object]
 _LATER = (429, 502, 503, 504)
 
 
+class Refused(Problem):
+    """The service said no, and will say so again. `status` is that of its answer."""
+
+    def __init__(self, line: str, status: int) -> None:
+        super().__init__(line)
+        self.status = status
+
+
 def inner(entity: Entity, name: str) -> Entity:
     """An object inside another; empty when there is none."""
     found = entity.get(name)
@@ -41,10 +49,21 @@ def entity_of(response: "httpx.Response") -> Entity:
     if status >= 500 and (request_id := entity.get("request_id")):
         line += f" (request {request_id})"
     if status not in _LATER:
-        raise Problem(line)
+        raise Refused(line, status)
     if wait := response.headers.get("retry-after"):
         line += f" Retry after {wait} s."
     raise Problem(line, ExitCode.UNAVAILABLE)
+
+
+def knows_no_role(response: "httpx.Response") -> bool:
+    """Whether it refuses because the token or its user has no role in the tenant at all."""
+    if response.status_code != 403:
+        return False
+    try:
+        problem = response.json()
+    except ValueError:
+        return False
+    return isinstance(problem, dict) and problem.get("type") == "urn:keyturn:error:access_denied"
 
 
 def _said(problem: Entity) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from .answers import Entity, entity_of, inner_list
+from .answers import Entity, entity_of, inner_list, knows_no_role
 from .problems import ExitCode, Problem
 from .profiles import Profile, forget_token, keep_token, kept_token
 
@@ -33,10 +33,16 @@ class Answer:
 
 
 class Api:
-    """A service, called as a profile's user. Every call raises Problem when it is refused."""
+    """A service, called as a profile's user. Every call raises Problem when it is refused.
+
+    `token_is_kept` tells of the access token in use that an earlier command got it: it does not
+    know what was made since. `named` is what the ids are called that were looked up by name.
+    """
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
+        self.token_is_kept = False
+        self.named: dict[str, str] = {}
         self._token: str | None = None
 
     @functools.cached_property
@@ -60,8 +66,15 @@ class Api:
         if tenant_id is not None:
             return self._exchange({"x-tenant-id": tenant_id})[0]
         if self._token is None:
-            self._token = kept_token(self.profile) or self._new_token()
+            kept = kept_token(self.profile)
+            self.token_is_kept = kept is not None
+            self._token = kept or self._new_token()
         return self._token
+
+    def forget_token(self) -> None:
+        """Lets the next call, of this command or a later one, use a new access token."""
+        forget_token(self.profile)
+        self._token, self.token_is_kept = None, False
 
     def _new_token(self) -> str:
         asked = time.time()
@@ -160,10 +173,10 @@ class Api:
                 with self._client.stream(
                     "GET", self._url(path), headers=headers, params=_given(params)
                 ) as response:
-                    if not last and self._stale(response):
-                        continue
                     if not response.is_success:
                         response.read()
+                        if not last and self._stale(response):
+                            continue
                         entity_of(response)
                     yield response.iter_bytes()
                     return
@@ -171,14 +184,14 @@ class Api:
             raise self._unreachable(error) from None
 
     def _stale(self, response: "httpx.Response") -> bool:
-        """Whether the token is not good any more; if so, the next one will be new.
+        """Whether a newer token may be better than this one; if so, the next one will be new.
 
-        What the caller may do has changed, or a newer token has ended this one.
+        What the caller may do has changed, a newer token has ended this one, or it was kept since
+        before the tenant was there.
         """
-        if response.status_code != 401:
+        if response.status_code != 401 and not (self.token_is_kept and knows_no_role(response)):
             return False
-        forget_token(self.profile)
-        self._token = None
+        self.forget_token()
         return True
 
     def _send(

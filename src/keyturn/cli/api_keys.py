@@ -19,12 +19,15 @@ from .commands import (
     verb,
 )
 from .problems import ExitCode, Problem
-from .values import seconds
+from .values import duration, seconds
 
 app = group("api-key")
 
 _COLUMNS = ("id", "name", "user_id", "state", "expires_at", "last_used_at")
-_LIMITS = ("tenant_id", "role_ids", "endpoint_ids", "networks", "expires_at", "idle_timeout")
+_LIMITS = (
+    *("tenant_id", "role_ids", "endpoint_ids", "networks", "expires_at"),
+    ("idle_timeout", lambda key: duration(key.get("idle_timeout"))),
+)
 KEY_FIELDS = ("id", "name", "user_id", "state", *_LIMITS)
 _FIELDS = (
     *("id", "name", "user_id", "state", "reason", *_LIMITS, "created_at", "created_by"),

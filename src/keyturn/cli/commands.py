@@ -70,11 +70,15 @@ class Call:
     _tenant_id: str | None = field(default=None, repr=False)
 
     @property
+    def wanted_tenant(self) -> str | None:
+        """The tenant that was chosen, by id or name, if one was."""
+        return self.named_tenant or os.environ.get(profiles.TENANT) or self.api.profile.tenant
+
+    @property
     def tenant_id(self) -> str:
         """The tenant that the command is about. Raises Problem when none is chosen."""
         if self._tenant_id is None:
-            given = self.named_tenant or os.environ.get(profiles.TENANT)
-            self._tenant_id = names.tenant_of_mine(self.api, given or self.api.profile.tenant)
+            self._tenant_id = names.tenant_of_mine(self.api, self.wanted_tenant)
         return self._tenant_id
 
     def send(
@@ -122,13 +126,26 @@ class Call:
         if quiet:
             print(item["id"])
         else:
-            tables.show_one(item, columns, as_json=self.as_json)
+            tables.show_one(self._named(item, columns), columns, as_json=self.as_json)
 
     def show_secret(
         self, item: Entity, secret: str, columns: Sequence[tables.Column], *, quiet: bool
     ) -> None:
         """Prints one thing with its field `secret`, which is not shown again."""
-        tables.show_secret(item, secret, columns, as_json=self.as_json, quiet=quiet)
+        shown = self._named(item, columns)
+        tables.show_secret(shown, secret, columns, as_json=self.as_json, quiet=quiet)
+
+    def _named(self, item: Entity, columns: Sequence[tables.Column]) -> Entity:
+        """The item for people: names with the ids that were looked up by name.
+
+        Not in the first column, which is what one copies: an id, mostly.
+        """
+        if self.as_json:
+            return item
+        return {
+            field: value if field in columns[:1] else _with_names(field, value, self.api.named)
+            for field, value in item.items()
+        }
 
     def _choice(self, own: bool) -> str | None:
         return None if own and self.named_tenant is None else self.tenant_id
@@ -189,6 +206,17 @@ def verb(
 def taught(function: Callable[..., object]) -> str:
     """A command's docstring as its help: its examples keep their lines."""
     return (inspect.getdoc(function) or "").replace("\n\nExample", "\n\n\b\nExample")
+
+
+def _with_names(field: str, value: object, known: Mapping[str, str]) -> object:
+    match value:
+        case str() if field.endswith(("_id", "_ids")):
+            return tables.with_name(value, known)
+        case list():
+            return [_with_names(field, one, known) for one in value]
+        case dict():
+            return {name: _with_names(name, one, known) for name, one in value.items()}
+    return value
 
 
 def given(**fields: object) -> dict[str, object]:

@@ -87,7 +87,7 @@ def _settings(host: str, port: int, data: DataDir) -> "Settings":
     reached = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared
     url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
     return load_settings(
-        defaults={"log_format": "console", "access_log": "all"},
+        defaults={"log_format": "console"},
         host=host,
         port=port,
         public_url=url,

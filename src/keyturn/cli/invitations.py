@@ -1,16 +1,17 @@
 """`keyturn invitation …`"""
 
-from contextlib import closing
+from contextlib import closing, suppress
+from http.client import CONFLICT
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
 from . import names, profiles, secret_input, tables
-from .answers import inner
-from .api import Api
+from .answers import Refused, inner
+from .api import Api, Value
 from .commands import Call, ExpiresIn, Limit, QuietSecret, Yes, ask, given, group, taught, verb
-from .problems import reported, say
+from .problems import Problem, reported, say
 
 app = group("invitation")
 
@@ -63,13 +64,23 @@ def create(
 ) -> None:
     """Invite somebody into a role. The code to accept it with is mailed, if the service has mail.
 
+    The code is printed once. Whoever lost it withdraws the invitation, and invites anew.
+
     Examples:
       keyturn invitation create ada@example.org --role editor
       keyturn invitation create ada@example.org --role viewer --expires-in 2d --quiet
     """
     role_id = names.role(call.api, call.tenant_id, role)
     body = given(email=email, role_id=role_id, expires_in=expires_in)
-    made = call.send("POST", "/invitations", body=body, creates=True)
+    try:
+        made = call.send("POST", "/invitations", body=body, creates=True)
+    except Refused as error:
+        if error.status == CONFLICT and (pending := _pending(call, email, role_id)):
+            raise Problem(
+                f"{error} No code is shown twice: keyturn invitation withdraw {pending}, then"
+                " create it again"
+            ) from None
+        raise
     call.show_secret(made.entity, "code", (*_FIELDS, "mailed"), quiet=quiet)
 
 
@@ -95,13 +106,24 @@ def mine(call: Call) -> None:
 
 
 @verb(app, "accept", bound=False)
-def accept(call: Call, invitation: Invitation) -> None:
-    """Accept an invitation of yours. (With a code and no login yet: keyturn invitation join.)
+def accept(
+    call: Call,
+    invitation: Invitation,
+    program: Annotated[
+        bool, typer.Option("--no-code", help="For a service user, which needs none.")
+    ] = False,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read the code from stdin.")] = False,
+) -> None:
+    """Accept an invitation of yours, with its code. Asks for it.
 
-    Example:
-      keyturn invitation accept 01989e6c-0000-7000-8000-000000000001
+    Without a login yet: keyturn invitation join.
+
+    Examples:
+      keyturn invitation accept 01989e6c-0000-7000-8000-000000000001 --stdin < code
+      keyturn invitation accept 01989e6c-0000-7000-8000-000000000001 --no-code
     """
-    _answer(call, invitation, "accepted")
+    code = None if program else secret_input.read(["Code of the invitation"], from_stdin=stdin)[0]
+    _answer(call, invitation, "accepted", code)
 
 
 @verb(app, "decline", bound=False)
@@ -114,9 +136,22 @@ def decline(call: Call, invitation: Invitation) -> None:
     _answer(call, invitation, "declined")
 
 
-def _answer(call: Call, invitation: str, state: str) -> None:
+def _pending(call: Call, email: str, role_id: str) -> str | None:
+    """The id of the invitation that offers the role to the address, if it can be seen."""
+    with suppress(Problem):
+        params: dict[str, Value] = {"state": "pending"}
+        items, _ = call.api.pages(
+            "/invitations", limit=1000, tenant_id=call.tenant_id, params=params
+        )
+        for item in items:
+            if (str(item["email"]).lower(), item["role_id"]) == (email.lower(), role_id.lower()):
+                return str(item["id"])
+    return None
+
+
+def _answer(call: Call, invitation: str, state: str, code: str | None = None) -> None:
     path = f"/users/me/invitations/{quote(invitation, safe='')}"
-    answered = call.send("PATCH", path, body={"state": state}, own=True)
+    answered = call.send("PATCH", path, body=given(state=state, code=code), own=True)
     call.show(answered.entity, INVITATION_COLUMNS)
 
 

@@ -7,7 +7,6 @@ import typer
 from . import names
 from .answers import Entity, inner_list
 from .commands import Call, Limit, Yes, ask, group, verb
-from .problems import Problem
 
 app = group("member")
 
@@ -50,10 +49,14 @@ def add(
     Example:
       keyturn member add ci-runner --role operator
     """
-    body = {
-        "user_id": _somebody(call, user),
-        "role_id": names.role(call.api, call.tenant_id, role),
-    }
+    try:
+        user_id = names.user(call.api, call.tenant_id, user)
+    except names.Unknown:
+        raise names.Unknown(
+            f"{user!r} is neither a member nor a service user here; others are invited:"
+            " keyturn invitation create ADDRESS --role ROLE"
+        ) from None
+    body = {"user_id": user_id, "role_id": names.role(call.api, call.tenant_id, role)}
     call.show(call.send("POST", "/members", body=body, creates=True).entity, _COLUMNS)
 
 
@@ -80,10 +83,3 @@ def remove(
 
 def _path(call: Call, user: str) -> str:
     return f"/members/{names.member(call.api, call.tenant_id, user)}"
-
-
-def _somebody(call: Call, user: str) -> str:
-    try:
-        return names.service_user(call.api, call.tenant_id, user)
-    except Problem:
-        return names.member(call.api, call.tenant_id, user)

@@ -5,7 +5,7 @@ takes nothing. All raise Problem for a name that nothing, or more than one thing
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .answers import Entity, inner_list
 from .api import Api, Value
@@ -20,21 +20,55 @@ _MOST = 2000
 _SHOWN = 5
 
 
+class Unknown(Problem):
+    """Nothing is called so."""
+
+
 def is_id(text: str) -> bool:
     """Whether it is an id of anything but an API key."""
     return _ID.fullmatch(text) is not None
+
+
+def is_key_id(text: str) -> bool:
+    """Whether it is an id of an API key."""
+    return _KEY_ID.fullmatch(text) is not None
+
+
+def me(api: Api, wanted: str | None, limit: int = _MOST) -> tuple[Entity, bool]:
+    """Who the caller is, with the first `limit` of its roles; and whether there are more.
+
+    A kept token tells the tenants of its time. When the `wanted` one is not among them, by id or
+    name, a new token is asked.
+    """
+    found, more = api.me(limit)
+    if not more and api.token_is_kept and not called(tenants_of(found), wanted):
+        api.forget_token()
+        found, more = api.me(limit)
+    return found, more
+
+
+def tenants_of(me: Entity) -> dict[str, str]:
+    """The names of the tenants in which the caller has roles, by id."""
+    roles = inner_list(me, "roles")
+    return {str(role["tenant_id"]): str(role["tenant_name"]) for role in roles}
+
+
+def called(tenants: Mapping[str, str], wanted: str | None) -> list[str]:
+    """The ids of those that are called so, or have that id; of all, when none is wanted."""
+    if wanted is None:
+        return list(tenants)
+    return [id_ for id_, name in tenants.items() if wanted == name or wanted.lower() == id_]
 
 
 def tenant_of_mine(api: Api, wanted: str | None) -> str:
     """A tenant in which the caller has a role; the only one, when none is wanted."""
     if wanted is not None and is_id(wanted):
         return wanted.lower()
-    me, more = api.me(_MOST)
-    roles = inner_list(me, "roles")
-    tenants = {str(role["tenant_id"]): str(role["tenant_name"]) for role in roles}
+    caller, more = me(api, wanted)
+    tenants = tenants_of(caller)
     if wanted is not None:
         items = [{"id": id_, "name": name} for id_, name in tenants.items()]
-        return _only("tenant of yours", wanted, (items, more), ["name"])
+        return _only(api, "tenant of yours", wanted, (items, more), ["name"])
     if len(tenants) == 1:
         return next(iter(tenants))
     if not tenants:
@@ -54,7 +88,7 @@ def tenant(api: Api, tenant_id: str, text: str) -> str:
     items, more = api.pages("/tenants", limit=_MOST, tenant_id=tenant_id, params=params)
     if not any(item.get("name") == text for item in items):
         items.append(api.call("GET", f"/tenants/{tenant_id}", tenant_id=tenant_id).entity)
-    return _only("tenant here", text, (items, more), ["name"])
+    return _only(api, "tenant here", text, (items, more), ["name"])
 
 
 def role(api: Api, tenant_id: str, text: str) -> str:
@@ -74,11 +108,19 @@ def member(api: Api, tenant_id: str, text: str) -> str:
     )
 
 
+def user(api: Api, tenant_id: str, text: str) -> str:
+    """A service user at home in the tenant, or a member of it."""
+    try:
+        return service_user(api, tenant_id, text)
+    except Unknown:
+        return member(api, tenant_id, text)
+
+
 def api_key(api: Api, tenant_id: str | None, path: str, text: str) -> str:
     """An API key in the list at `path`."""
     if text.startswith("kt_"):
         raise Problem("give the key's id or its name, never the key itself", ExitCode.USAGE)
-    if _KEY_ID.fullmatch(text):
+    if is_key_id(text):
         return text
     return _listed(api, tenant_id, "API key", path, text, ["name"])
 
@@ -98,7 +140,7 @@ def endpoint(api: Api, tenant_id: str, text: str) -> str:
     def same(item: Entity) -> bool:
         return (item.get("method"), _shape(str(item.get("path")))) == (method, _shape(path))
 
-    return _only("endpoint", text, found, same)
+    return _only(api, "endpoint", text, found, same)
 
 
 def _shape(path: str) -> str:
@@ -118,10 +160,11 @@ def _listed(
     if is_id(text):
         return text
     found = api.pages(path, limit=_MOST, tenant_id=tenant_id)
-    return _only(noun, text, found, fields, id_field=id_field)
+    return _only(api, noun, text, found, fields, id_field=id_field)
 
 
 def _only(
+    api: Api,
     noun: str,
     text: str,
     listed: tuple[Sequence[Entity], bool],
@@ -136,13 +179,14 @@ def _only(
         found = [item for item in items if any(item.get(field) == text for field in same)]
     ids = [str(item[id_field]) for item in found]
     if len(ids) == 1 and not more:
+        api.named[ids[0]] = text
         return ids[0]
     if len(ids) > 1:
         line = f"more than one {noun} is called {text!r}; give the id: {_few(ids)}"
     elif more:
         line = f"there are too many to look for {text!r} ({noun}): give the id"
     else:
-        line = f"no {noun} is called {text!r}"
+        raise Unknown(f"no {noun} is called {text!r}")
     raise Problem(line, ExitCode.FAILED)
 
 

@@ -65,7 +65,7 @@ def login(
         profiles.forget_token(new)
         with closing(Api(new)) as api:
             me, _ = api.me()
-            tenants = {str(r["tenant_id"]): str(r["tenant_name"]) for r in inner_list(me, "roles")}
+            tenants = names.tenants_of(me)
             wanted = tenant or os.environ.get(profiles.TENANT)
             if wanted or len(tenants) == 1:
                 new = replace(new, tenant=names.tenant_of_mine(api, wanted))
@@ -73,6 +73,7 @@ def login(
         say(f"keyturn: logged in to {new.url} as {me['username']} ({new})")
         if new.tenant is None:
             _tell_tenants(tenants)
+        _warn_of_environment(new)
 
 
 def logout(
@@ -103,12 +104,13 @@ def whoami(call: Call, limit: Limit = 1000) -> None:
       keyturn whoami
       keyturn whoami --json
     """
-    me, more = call.api.me(limit)
+    me, more = names.me(call.api, call.wanted_tenant, limit)
     if call.as_json:
         tables.show_json(me)
         return
     profile = call.api.profile
-    shown = {**me, "service": profile.url, "login": str(profile), "tenant": profile.tenant}
+    tenant = _chosen(call.wanted_tenant, names.tenants_of(me), more=more)
+    shown = {**me, "service": profile.url, "login": str(profile), "tenant": tenant}
     fields = ("username", "kind", "sub", "api_key_id", "service", "login", "tenant")
     tables.show_one(shown, fields, as_json=False)
     print()
@@ -171,6 +173,23 @@ def _warn_of_plain_http(url: str) -> None:
         host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
     ):
         say(f"keyturn: {parts.netloc} is spoken to in plain http: others may read the API key")
+
+
+def _warn_of_environment(new: Profile) -> None:
+    told = [name for name in (profiles.URL, profiles.USERNAME) if os.environ.get(name)]
+    if told and not os.environ.get(profiles.PROFILE):
+        say(
+            f"keyturn: the environment ({', '.join(told)}) wins over {new} until it is unset: unset"
+            f" {profiles.URL} {profiles.USERNAME} {profiles.API_KEY}"
+        )
+
+
+def _chosen(wanted: str | None, tenants: Mapping[str, str], *, more: bool) -> str | None:
+    """The tenant of commands that name none, with its name, as far as the roles tell it."""
+    found = names.called(tenants, wanted)
+    if len(found) == 1 and (wanted or not more):
+        return tables.with_name(found[0], tenants)
+    return wanted if found or more or wanted is None else f"{wanted} (not among your tenants)"
 
 
 def _tell_tenants(tenants: Mapping[str, str]) -> None:

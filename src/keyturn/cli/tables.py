@@ -54,6 +54,11 @@ def show_secret(
     say(f"Keep the {secret} now: it is not shown again.")
 
 
+def with_name(id_: str, known: Mapping[str, str]) -> str:
+    """An id with its name before it, when that is known."""
+    return f"{known[id_]} ({id_})" if id_ in known else id_
+
+
 def text(value: object) -> str:
     """A value as it stands in a table: no control characters, whoever chose it."""
     match value:

@@ -1,5 +1,7 @@
 """`keyturn tenant …`"""
 
+import os
+import shlex
 from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
@@ -7,15 +9,17 @@ from typing import Annotated
 import typer
 
 from . import names, profiles, tables
-from .answers import inner
+from .answers import Entity, inner
 from .commands import Call, Limit, Name, QuietId, Yes, ask, group, verb
 from .problems import ExitCode, Problem, say
-from .values import NONE, number_or_none, seconds_or_none
+from .values import NONE, duration, number_or_none, seconds_or_none
 
 app = group("tenant")
 
 _COLUMNS = ("id", "name", "parent_id", "suspended_at")
 _FIELDS = ("id", "name", "parent_id", "created_at", "suspended_at")
+
+_LIFETIMES = ("max_api_key_lifetime", "api_key_idle_timeout")
 
 _TENANT = typer.Argument(help="Id or name, of the chosen tenant or one below it.")
 Tenant = Annotated[str, _TENANT]
@@ -81,6 +85,8 @@ def create(call: Call, name: str, quiet: QuietId = False) -> None:
       keyturn tenant create acme-staging --tenant acme
     """
     made = call.send("POST", "/tenants", body={"name": name}, creates=True)
+    # It tells the tenants of the time it was issued: this one is to be chosen next, perhaps.
+    call.api.forget_token()
     call.show(made.entity, _FIELDS, quiet=quiet)
 
 
@@ -109,8 +115,10 @@ def delete(call: Call, tenant: Tenant, yes: Yes = False) -> None:
 def suspend(call: Call, tenant: Tenant, yes: Yes = False) -> None:
     """Stop a tenant and all below it: tokens die at once, and none is given out.
 
+    It is done from a tenant above, as is resuming: choose that one with --tenant PARENT.
+
     Example:
-      keyturn tenant suspend acme-test
+      keyturn tenant suspend acme-test --tenant acme
     """
     ask(f"Suspend the tenant {tenant!r} and all below it?", yes=yes)
     call.show(call.send("POST", f"{_path(call, tenant)}/suspend").entity, _FIELDS)
@@ -120,8 +128,10 @@ def suspend(call: Call, tenant: Tenant, yes: Yes = False) -> None:
 def resume(call: Call, tenant: Tenant) -> None:
     """End a suspension.
 
+    It is done from a tenant above, for nobody can choose one that is suspended: --tenant PARENT.
+
     Example:
-      keyturn tenant resume acme-test
+      keyturn tenant resume acme-test --tenant acme
     """
     call.show(call.send("POST", f"{_path(call, tenant)}/resume").entity, _FIELDS)
 
@@ -129,7 +139,7 @@ def resume(call: Call, tenant: Tenant) -> None:
 @verb(app, "policy")
 def policy(
     call: Call,
-    tenant: Tenant,
+    tenant: Annotated[str | None, _TENANT] = None,
     single_token: Switch | None = None,
     max_api_key_lifetime: Annotated[int | None, _Duration] = None,
     api_key_idle_timeout: Annotated[int | None, _Duration] = None,
@@ -138,13 +148,13 @@ def policy(
     max_api_keys: Annotated[int | None, _Number] = None,
     max_service_users: Annotated[int | None, _Number] = None,
 ) -> None:
-    """Show a tenant's policy, or change what options say of it.
+    """Show a tenant's policy, or change what options say of it; without a name, the chosen one's.
 
     What the tenant leaves open (none) is as the tenants above have it; of theirs and its own, the
     stricter holds: it is shown as effective.
 
     Examples:
-      keyturn tenant policy acme
+      keyturn tenant policy
       keyturn tenant policy acme --max-api-key-lifetime 90d --single-token on
       keyturn tenant policy acme --offboarding none
     """
@@ -169,7 +179,10 @@ def policy(
         tables.show_json(found)
         return
     own, effective = inner(found, "policy"), inner(found, "effective")
-    rows = [{"setting": name, "here": own[name], "effective": effective[name]} for name in own]
+    rows = [
+        {"setting": name, "here": _read(name, own), "effective": _read(name, effective)}
+        for name in own
+    ]
     tables.show_list(rows, False, ("setting", "here", "effective"), as_json=False)
 
 
@@ -183,12 +196,17 @@ def use(call: Call, tenant: Annotated[str, typer.Argument(help="Id or name.")]) 
     profile = call.api.profile
     if profile.name is None:
         raise Problem(
-            f"the environment says who you are, so it says the tenant: set {profiles.TENANT}",
+            "the environment says who you are, so it says the tenant, too: export"
+            f" {profiles.TENANT}={shlex.quote(tenant)}, or to use a login instead: unset"
+            f" {profiles.URL} {profiles.USERNAME} {profiles.API_KEY}",
             ExitCode.USAGE,
         )
     chosen = names.tenant_of_mine(call.api, tenant)
+    me, _ = names.me(call.api, chosen)
     profiles.keep(replace(profile, tenant=chosen))
-    say(f"keyturn: {profile} uses the tenant {chosen}")
+    say(f"keyturn: {profile} uses the tenant {tables.with_name(chosen, names.tenants_of(me))}")
+    if os.environ.get(profiles.TENANT):
+        say(f"keyturn: {profiles.TENANT} is set and comes before it: unset {profiles.TENANT}")
 
 
 @verb(app, "leave", bound=False)
@@ -207,6 +225,11 @@ def leave(
 def _path(call: Call, tenant: str | None) -> str:
     chosen = call.tenant_id
     return f"/tenants/{chosen if tenant is None else names.tenant(call.api, chosen, tenant)}"
+
+
+def _read(name: str, policy: Entity) -> object:
+    """For people: lifetimes as they are given."""
+    return duration(policy[name]) if name in _LIFETIMES else policy[name]
 
 
 def _meant(value: object) -> object:

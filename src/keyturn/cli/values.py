@@ -18,6 +18,14 @@ def seconds(text: str | int) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def duration(value: object) -> object:
+    """Seconds as a duration, in the largest unit that says it whole; anything else as it is."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    unit = max((unit for unit in _UNITS if value % _UNITS[unit] == 0), key=_UNITS.__getitem__)
+    return f"{value // _UNITS[unit]}{unit}" if value else "0s"
+
+
 def seconds_or_none(text: str | int) -> int:
     """The same, or NONE for the word `none`."""
     return NONE if str(text) == "none" else seconds(text)
@@ -35,19 +43,28 @@ def number_or_none(text: str | int) -> int:
 def moment(text: str) -> str:
     """A time to come or gone: RFC 3339; a date means its beginning, in UTC."""
     try:
-        time = datetime.fromisoformat(text)
+        return _time(text)
     except ValueError:
         raise typer.BadParameter(
             "must be a time such as 2026-03-01T12:00:00Z, or a date such as 2026-03-01"
         ) from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
 
 
 def past(text: str) -> str:
     """A time gone: as `moment`, or how long ago it was (`12h`)."""
-    if not re.fullmatch(r"\d+[smhd]", text, re.ASCII):
-        return moment(text)
     try:
+        if not re.fullmatch(r"\d+[smhd]", text, re.ASCII):
+            return _time(text)
         return (datetime.now(UTC) - timedelta(seconds=seconds(text))).isoformat()
+    except ValueError:
+        raise typer.BadParameter(
+            "must be how long ago it was, such as 12h or 7d, a time such as 2026-03-01T12:00:00Z,"
+            " or a date such as 2026-03-01"
+        ) from None
     except OverflowError:
         raise typer.BadParameter("is too long ago") from None
+
+
+def _time(text: str) -> str:
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()

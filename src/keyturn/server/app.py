@@ -151,6 +151,7 @@ def _wire(
         invitations=InvitationManagement(
             store,
             changes,
+            lookup,
             _mailer(settings),
             f"{settings.base_url}/invitations/accept",
         ),

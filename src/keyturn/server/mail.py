@@ -9,9 +9,10 @@ import re
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.utils import localtime, make_msgid, parseaddr
+from email.header import Header
+from email.mime.text import MIMEText
+from email.policy import compat32
+from email.utils import formataddr, formatdate, make_msgid, parseaddr
 from smtplib import SMTP, SMTP_SSL, SMTPResponseException
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,18 @@ log = logging.getLogger(__name__)
 #: Mails on their way at once; one more is not sent.
 AT_ONCE = 4
 
+# The headers of every mail, in their order: these, once each, and no other.
+_HEADERS = [
+    "Content-Type",
+    "MIME-Version",
+    "Content-Transfer-Encoding",
+    "From",
+    "To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Auto-Submitted",
+]
 _LONGEST_ADDRESS = 254  # RFC 5321, 4.5.3.1.3
 # All that anything along the way could take for the end of a line.
 _BREAK = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -58,8 +71,7 @@ class SmtpMailer:
         self._tls_first = parts.scheme == "smtps"
         self._starttls = not self._tls_first and not is_loopback(self._host)
         self._context = ssl.create_default_context()
-        name, self._sender = parseaddr(sender)
-        self._from = Address(name, addr_spec=self._sender)
+        self._name, self._sender = parseaddr(sender)
         self._timeout = timeout
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mail")
         self._under_way: set[asyncio.Future[str]] = set()
@@ -81,7 +93,7 @@ class SmtpMailer:
             job = asyncio.get_running_loop().run_in_executor(
                 self._pool, self._deliver, message, mail.to
             )
-        except (ValueError, RuntimeError) as error:  # not a mail, no thread
+        except Exception as error:  # noqa: BLE001 - not a mail, no thread: no concern of the caller
             return _name(error)
         # A thread cannot be stopped: its place is free when it is done, whoever still waits.
         self._under_way.add(job)
@@ -92,31 +104,39 @@ class SmtpMailer:
         except TimeoutError:
             return "the server took too long"
 
-    def _message(self, mail: Mail) -> EmailMessage:
-        if len(mail.to) > _LONGEST_ADDRESS or not MAIL_ADDRESS.fullmatch(mail.to):
+    def _message(self, mail: Mail) -> bytes:
+        """The mail as it is sent. Raises Exception for what is not one."""
+        odd = len(mail.to) > _LONGEST_ADDRESS or not mail.to.isascii() or "=?" in mail.to
+        if odd or not MAIL_ADDRESS.fullmatch(mail.to):
             raise ValueError("not one mail address")
         if _BREAK.search(mail.subject):
             raise ValueError("not one line")
-        message = EmailMessage()
-        message["From"] = self._from
+        mail.text.encode()  # MIMEText would let half a letter pass
+        # The newer policies read a header that they are given, and decode what looks encoded in
+        # it (RFC 2047), line ends and all. This one writes what it gets.
+        message = MIMEText(mail.text, "plain", "utf-8", policy=compat32)
+        message["From"] = formataddr((self._name, self._sender))
         message["To"] = mail.to
-        message["Subject"] = mail.subject
-        message["Date"] = localtime()
-        message["Message-ID"] = make_msgid(domain=self._from.domain)
+        # Encoded as a whole, whatever is in it: nothing of it is read as encoded by itself.
+        message["Subject"] = Header(mail.subject, "utf-8", header_name="Subject").encode()
+        message["Date"] = formatdate(localtime=True)
+        message["Message-ID"] = make_msgid(domain=self._sender.rpartition("@")[2])
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notes, please
-        message.set_content(mail.text)
-        return message
+        data = message.as_bytes(policy=compat32.clone(linesep="\r\n"))
+        if _names(data) != _HEADERS:
+            raise ValueError("another head than was meant")
+        return data
 
-    def _deliver(self, message: EmailMessage, to: str) -> str:
+    def _deliver(self, message: bytes, to: str) -> str:
         """What went wrong, or nothing. Runs in a thread."""
         try:
             with closing(self._connected()) as smtp:
-                smtp.send_message(message, self._sender, [to])
+                smtp.sendmail(self._sender, [to], message)
                 try:
                     smtp.quit()
                 except OSError:
                     pass  # the mail is there
-        except (OSError, ValueError) as error:  # smtplib's and ssl's errors are OSErrors
+        except Exception as error:  # noqa: BLE001 - the mail is not there, whatever it was
             return _name(error)
         return ""
 
@@ -135,6 +155,12 @@ class SmtpMailer:
             smtp.close()
             raise
         return smtp
+
+
+def _names(message: bytes) -> list[str]:
+    """Of its headers. A line that begins with white space goes on with the one before."""
+    lines = message.partition(b"\r\n\r\n")[0].splitlines()
+    return [line.partition(b":")[0].decode() for line in lines if line[:1] not in (b" ", b"\t")]
 
 
 def _name(error: Exception) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from keyturn.server.domain.errors import Code
 from keyturn.server.domain.ids import new_id
-from keyturn.server.domain.model import Actor, AuditEvent, Json
+from keyturn.server.domain.trail import Actor, AuditEvent, Json
 from keyturn.server.services.ports import AuditFilter, Page, Slice
 from keyturn.server.storage import Storage
 from keyturn.server.storage.tables import audit_events

@@ -236,8 +236,9 @@ class TestEndpoints:
         async with storage.store.transaction() as work:
             assert await work.endpoints.of_service(tree.middle, "inventory") == (mine,)
             assert await work.endpoints.of_service(tree.middle, "unknown") == ()
-            assert await work.endpoints.count(tree.middle) == 2
-            assert await work.endpoints.count(new_id()) == 0
+            assert await work.endpoints.count(tree.middle) == (2, 3)
+            assert await work.endpoints.count(tree.below) == (1, 4)
+            assert await work.endpoints.count(new_id()) == (0, 0)
 
     async def test_candidates_have_the_method_and_as_many_segments(
         self, storage: Storage, tree: Tree
@@ -247,9 +248,11 @@ class TestEndpoints:
         await _add(storage, here, above, post, _endpoint(tree.middle, "/hosts"))
         await _add(storage, _endpoint(tree.below), _endpoint(tree.beside))
         async with storage.store.transaction() as work:
-            assert await work.endpoints.candidates(tree.middle, {"GET"}, 2) == (above, here)
+            assert await work.endpoints.candidates(tree.middle, {"GET"}, 2) == tuple(
+                map(_entry, (above, here))
+            )
             both = await work.endpoints.candidates(tree.middle, {"GET", "POST"}, 2)
-            assert both == (above, here, post)
+            assert both == tuple(map(_entry, (above, here, post)))
             assert await work.endpoints.candidates(tree.middle, {"GET"}, 3) == ()
             assert await work.endpoints.candidates(tree.middle, set(), 2) == ()
 
@@ -284,9 +287,7 @@ class TestEndpoints:
             assert await work.endpoints.get(before.id) == replace(changed, version=2)
             assert await work.endpoints.get(other.id) == replace(other, version=2)
             # Shape and segments moved with the path.
-            assert await work.endpoints.candidates(tree.root, {"POST"}, 3) == (
-                replace(changed, version=2),
-            )
+            assert await work.endpoints.candidates(tree.root, {"POST"}, 3) == (_entry(changed),)
 
     async def test_409_saved_as_one_that_is_there(self, storage: Storage, tree: Tree) -> None:
         one, two = _endpoint(tree.root, "/a/{b}"), _endpoint(tree.root, "/b")

@@ -42,6 +42,17 @@ class TestAdd:
             assert await work.invitations.get(new_id()) is None
             assert await work.invitations.get("junk") is None
 
+    async def test_is_its_code(self, world: World) -> None:
+        one, other = offer(world.root), offer(world.root, "eve@example.org")
+        async with world.storage.store.transaction() as work:
+            await work.invitations.add(one, b"1")
+            await work.invitations.add(other, b"2")
+            assert await work.invitations.is_code(one.id, b"1")
+            assert not await work.invitations.is_code(one.id, b"2")
+            assert not await work.invitations.is_code(one.id, b"")
+            assert not await work.invitations.is_code(new_id(), b"1")
+            assert not await work.invitations.is_code("junk", b"1")
+
     async def test_conflict_while_the_same_is_pending(self, world: World) -> None:
         below = await world.tenant(world.root, "below")
         first, again = offer(world.root), offer(world.root, "ADA@example.ORG")

@@ -187,7 +187,7 @@ class TestMadeBy:
         assert "ix_api_keys_created_by" in used
 
 
-class TestCountAtHome:
+class TestCount:
     async def test_counts_what_can_be_used_up_to_a_limit(self, world: World) -> None:
         below = await world.tenant(world.root, "below")
         await _add(
@@ -202,6 +202,22 @@ class TestCountAtHome:
             for at_most, count in ((0, 0), (2, 2), (3, 3), (100, 3)):
                 assert await work.api_keys.count_at_home(world.root, NOW, at_most) == count
             assert await work.api_keys.count_at_home(world.root, NOW + HOUR, 100) == 2
+
+    async def test_counts_what_a_user_can_use_up_to_a_limit(self, world: World) -> None:
+        before = 1  # the world's
+        await _add(
+            world.storage,
+            _key(world),
+            replace(_key(world), expires_at=NOW + HOUR),
+            replace(_key(world), expires_at=NOW),
+            replace(_key(world), revoked_at=NOW),
+            _key(world, home=await world.tenant(world.root, "below")),
+        )
+        async with world.storage.store.transaction() as work:
+            for at_most, count in ((0, 0), (2, 2), (100, before + 3)):
+                assert await work.api_keys.count_of_user(world.user, NOW, at_most) == count
+            later = NOW + HOUR
+            assert await work.api_keys.count_of_user(world.user, later, 100) == before + 2
 
 
 class TestSave:

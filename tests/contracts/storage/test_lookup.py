@@ -200,6 +200,37 @@ class TestNarrowedKey:
             record = await _record(world, _key(world, endpoint_ids=listed))
             assert (record.endpoint_ids, record.opened) == (listed, frozenset())
 
+    async def test_only_catalogues_at_or_above_home_open_anything(self, world: World) -> None:
+        home = await world.tenant(world.root, "home")
+        below = await world.tenant(home, "below")
+        beside = await world.tenant(world.root, "beside")
+        user = await world.new_user("narrowed", home=home)
+        endpoints = [
+            _endpoint(tenant, "/hosts", ({f"hosts:{name}"},))
+            for name, tenant in zip(
+                ("above", "home", "below", "beside"),
+                (world.root, home, below, beside),
+                strict=True,
+            )
+        ]
+        async with world.storage.store.transaction() as work:
+            await work.endpoints.add(endpoints)
+        listed = tuple(endpoint.id for endpoint in endpoints)
+        for holder, opened in (
+            (user, {"hosts:above", "hosts:home"}),
+            (world.user, {"hosts:above"}),
+        ):
+            key = replace(_key(world, endpoint_ids=listed), user_id=holder)
+            assert (await _record(world, key)).opened == frozenset(opened)
+
+    async def test_what_became_administrative_opens_nothing(self, world: World) -> None:
+        endpoint = _endpoint(world.root, "/hosts", ({"hosts:read"},))
+        async with world.storage.store.transaction() as work:
+            await work.endpoints.add([endpoint])
+            await work.endpoints.save([replace(endpoint, administrative=True)])
+        record = await _record(world, _key(world, endpoint_ids=(endpoint.id,)))
+        assert record.opened == frozenset()
+
     async def test_list_takes_no_roles_away(self, world: World) -> None:
         await world.member(world.root)
         record = await _record(world, _key(world, endpoint_ids=()))

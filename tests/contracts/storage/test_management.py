@@ -11,9 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import (
-    Actor,
     ApiKey,
-    AuditEvent,
     KeyHash,
     Membership,
     StoredSigningKey,
@@ -21,6 +19,7 @@ from keyturn.server.domain.model import (
     UserKind,
 )
 from keyturn.server.domain.permissions import VIEWER
+from keyturn.server.domain.trail import Actor, AuditEvent
 from keyturn.server.services.ports import KeyUse
 from keyturn.server.storage import Storage, open_storage
 from keyturn.server.storage.tables import audit_events

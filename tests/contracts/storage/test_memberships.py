@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from keyturn.server.domain.errors import Code
 from keyturn.server.domain.ids import new_id
-from keyturn.server.domain.model import Membership
+from keyturn.server.domain.model import Membership, UserKind
 from keyturn.server.domain.permissions import EDITOR, TENANT_ADMIN, VIEWER
+from keyturn.server.domain.policy import Policy
 from keyturn.server.services.ports import Slice
 from tests.contracts.storage.world import NOW, World, refused, walk
 
@@ -99,18 +101,38 @@ class TestHolders:
 class TestAdministrators:
     async def test_hold_the_role_there_and_are_not_disabled(self, world: World) -> None:
         tenant = await world.tenant(world.root, "tenant")
-        disabled = await world.new_user("disabled")
-        await world.member(world.root, TENANT_ADMIN)
+        disabled = await world.new_user("disabled", kind=UserKind.HUMAN)
+        active = await world.new_user("active", kind=UserKind.HUMAN)
+        await world.member(world.root, TENANT_ADMIN, user=active)
         await world.member(tenant, TENANT_ADMIN, user=disabled)
         await world.member(tenant, EDITOR)
         async with world.storage.store.transaction() as work:
             await work.users.set_disabled(disabled, NOW)
-            assert await work.memberships.administrators(world.root) == (world.user,)
+            assert await work.memberships.administrators(world.root) == (active,)
             assert await work.memberships.administrators(tenant) == ()
+
+    @pytest.mark.parametrize("above", [None, True, False])
+    async def test_service_users_count_where_they_may_administer(
+        self, world: World, above: bool | None
+    ) -> None:
+        tenant = await world.tenant(world.root, "tenant")
+        program = await world.new_user("program", kind=UserKind.SERVICE)
+        person = await world.new_user("person", kind=UserKind.HUMAN)
+        for user in (person, program):
+            await world.member(tenant, TENANT_ADMIN, user=user)
+        for place, settled in ((world.root, above), (tenant, True)):
+            async with world.storage.store.transaction() as work:
+                found = await work.tenants.get(place)
+                assert found is not None
+                policy = Policy(service_users_administer=settled)
+                await work.tenants.save(replace(found, policy=policy))
+        expected = {person} if above is False else {person, program}
+        async with world.storage.store.transaction() as work:
+            assert set(await work.memberships.administrators(tenant)) == expected
 
     async def test_ten_are_enough(self, world: World) -> None:
         for number in range(12):
-            user = await world.new_user(f"user {number}")
+            user = await world.new_user(f"user {number}", kind=UserKind.HUMAN)
             await world.member(world.root, TENANT_ADMIN, user=user)
         async with world.storage.store.transaction() as work:
             assert len(await work.memberships.administrators(world.root)) == 10

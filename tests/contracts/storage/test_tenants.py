@@ -318,7 +318,7 @@ class TestRemove:
             assert await work.tenants.get(tenant) is None
             assert await work.tenants.below(world.root) == (world.root,)
             assert len(await work.memberships.of_user(world.user)) == 1
-            assert await work.endpoints.count(tenant) == 0
+            assert await work.endpoints.count(tenant) == (0, 0)
         async with world.storage.store._engine.connect() as connection:
             for table, rows in ((tenant_tree, 1), (roles, 4), (memberships, 1), (invitations, 0)):
                 count = select(func.count()).select_from(table)

@@ -10,6 +10,7 @@ import pytest
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import UserKind
 from keyturn.server.domain.permissions import EDITOR, TENANT_ADMIN, VIEWER
+from keyturn.server.services.management import key_making as rules
 from tests.http.conftest import Running
 from tests.http.management.conftest import Person, person
 from tests.http.management.keys import (
@@ -149,12 +150,13 @@ class TestCreate:
             assert (answer.status_code, fields(answer)) == (400, ["endpoint_ids.0"])
 
     async def test_400_endpoints_of_a_tenant_apart(self, admin: Person, service: Running) -> None:
-        apart = await service.add_tenant("apart")
-        endpoint = await add_endpoint(service, apart.id, "GET", "/a", "assets:manage")
-        wanted = {"name": "x", "user_id": service.demo.user.id, "endpoint_ids": [endpoint.id]}
-        assert fields(await admin.post("/api-keys", wanted)) == ["endpoint_ids.0"]
-        # Those of the tenants above and of those the user works in can be listed.
-        for tenant in (service.demo.platform.tenant.id, service.globex):
+        below = await service.add_tenant("below", service.acme)
+        # Not even of those the user works in: who edits these says what the key carries at home.
+        for tenant in (below.id, service.globex):
+            endpoint = await add_endpoint(service, tenant, "GET", "/a", "assets:manage")
+            wanted = {"name": "x", "user_id": service.demo.user.id, "endpoint_ids": [endpoint.id]}
+            assert fields(await admin.post("/api-keys", wanted)) == ["endpoint_ids.0"]
+        for tenant in (service.demo.platform.tenant.id, service.acme):
             endpoint = await add_endpoint(service, tenant, "GET", "/a", "assets:manage")
             await made(admin, endpoint_ids=[endpoint.id])
 
@@ -230,6 +232,17 @@ class TestCreate:
         key = await made(admin)
         body = {"name": "x", "user_id": service.demo.user.id}
         assert (await admin.post("/api-keys", body)).status_code == 409
+        await admin.post(f"/api-keys/{key['id']}/revoke")
+        assert (await admin.post("/api-keys", body)).status_code == 201
+
+    async def test_409_as_many_as_one_user_may_have(
+        self, admin: Person, service: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rules, "MAX_KEYS", 2)
+        key = await made(admin)
+        body = {"name": "x", "user_id": service.demo.user.id}
+        assert (await admin.post("/api-keys", body)).status_code == 409
+        await made(admin, user_id=(await service.add_user()).id)
         await admin.post(f"/api-keys/{key['id']}/revoke")
         assert (await admin.post("/api-keys", body)).status_code == 201
 
@@ -344,6 +357,19 @@ class TestRevoke:
         again = await admin.post(f"/api-keys/{key['id']}/revoke")
         assert (again.status_code, again.json()["revoked_at"]) == (200, told["revoked_at"])
         assert len(await audited(service, service.acme, "api_key.revoked")) == 1
+
+    async def test_403_the_key_of_somebody_with_more(self, admin: Person, service: Running) -> None:
+        editor = await person(service, EDITOR, service.acme)
+        strong = await service.add_user()
+        await service.give(strong.id, service.acme, TENANT_ADMIN.id)
+        key = await service.add_key(user_id=strong.id)
+        [humans] = (await admin.get("/users/me/api-keys")).json()["items"]
+        for key_id in (key.key_id, humans["id"]):
+            assert (await editor.post(f"/api-keys/{key_id}/revoke")).status_code == 403
+        weak = await person(service, VIEWER, service.acme)
+        [key_of_weak] = (await weak.get("/users/me/api-keys")).json()["items"]
+        answer = await editor.post(f"/api-keys/{key_of_weak['id']}/revoke")
+        assert answer.status_code == 200
 
     async def test_403_with_reading_alone(self, service: Running) -> None:
         viewer = await person(service, VIEWER, service.acme)

@@ -69,6 +69,8 @@ class TestListAuditEvents:
             "since=2026-01-01T00:00:00",
             "since=1",
             "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z",
+            "since=9999-12-31T23:59:59-12:00",
+            "until=0001-01-01T00:00:00%2B14:00",
             "actor=x",
             "action=",
             "cursor=WyJ4Il0",

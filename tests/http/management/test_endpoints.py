@@ -9,8 +9,9 @@ import pytest
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import Role, User, UserKind
 from keyturn.server.domain.permissions import EDITOR, OWN, TENANT_ADMIN, VIEWER
-from keyturn.server.services.callers import OWN_SERVICE
+from keyturn.server.services.callers import OWN_SERVICE, Needs
 from keyturn.server.services.management import catalogue as catalogue_module
+from keyturn.server.services.management import imports as imports_module
 from tests.http.conftest import Running
 from tests.http.contract import document as own_document
 from tests.http.management.conftest import Person, person
@@ -114,6 +115,32 @@ class TestRegisterEndpoint:
         [item] = (await admin.get("/endpoints")).json()["items"]
         assert item["listable"] is False
 
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("POST", "/iam/service-users"),
+            ("PATCH", "/iam/service-users/:id/invitations/:id"),
+            ("POST", "/iam/invitations"),
+            ("DELETE", "/members/{user_id}"),
+            ("PUT", "/iam/permissions/{name}"),
+        ],
+    )
+    async def test_201_f6_own_endpoints_are_known_by_name(
+        self, admin: Person, method: str, path: str
+    ) -> None:
+        own = {"service": OWN_SERVICE, "method": method, "path": path}
+        harmless: dict[str, Any] = {"opened_by": [["users:read"]], "administrative": False}
+        made = await registered(admin, **own, **harmless)
+        assert (made["administrative"], made["listable"]) == (True, False)
+        changed = (await admin.patch(f"/endpoints/{made['id']}", harmless)).json()
+        assert (changed["administrative"], changed["listable"]) == (True, False)
+        others = await registered(admin, **own | harmless | {"service": "fleet"})
+        assert others["listable"] is True
+        item = {method.lower(): {"x-permissions": "users:read"}}
+        await imported(admin, DOCUMENT | {"paths": {path: item, "/iam/roles": ANY}}, OWN_SERVICE)
+        catalogue = {i["id"]: i for i in (await admin.get("/endpoints")).json()["items"]}
+        assert catalogue[made["id"]]["listable"] is False
+
     @pytest.mark.parametrize("opened_by", [[], [[]]], ids=str)
     async def test_201_for_nobody_and_for_everybody(
         self, admin: Person, opened_by: list[list[str]]
@@ -180,6 +207,15 @@ class TestRegisterEndpoint:
         for service, status in (("other", 409), ("fleet", 200)):
             body = {"service": service, "document": DOCUMENT | {"paths": {NEW["path"]: ANY}}}
             assert (await admin.post("/endpoints/import", body)).status_code == status
+
+    async def test_409_too_many_with_those_above(
+        self, admin: Person, root_admin: Person, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(catalogue_module, "MAX_VISIBLE", 2)
+        await registered(root_admin)
+        await registered(admin)
+        assert (await admin.post("/endpoints", NEW | {"method": "POST"})).status_code == 409
+        await registered(root_admin, method="POST")
 
 
 class TestSearchEndpoints:
@@ -321,6 +357,26 @@ class TestChangeEndpoint:
         assert not await alive(service, tokens)
         assert await alive(service, unconcerned)
         assert (await renewed(service, user, made["id"]))["scope"] == "users:read"
+
+    async def test_200_f6_what_becomes_administrative_gives_keys_nothing(
+        self, service: Running, admin: Person
+    ) -> None:
+        made = await registered(admin, opened_by=[["audit:read"]])
+        other = await registered(admin, path="/other", opened_by=[["roles:read"]])
+        listed = made["id"], other["id"]
+        user, tokens = await narrowed(service, *listed)
+        editor = await person(service, EDITOR, service.acme)
+        path = f"/endpoints/{made['id']}"
+        assert (await editor.patch(path, {"administrative": True})).status_code == 200
+        assert not await alive(service, tokens)
+        tokens = await renewed(service, user, *listed)
+        assert tokens["scope"] == "roles:read"
+        # Who unsets it, gives what the endpoint opens by.
+        assert (await editor.patch(path, {"administrative": False})).status_code == 403
+        assert await alive(service, tokens)
+        assert (await admin.patch(path, {"administrative": False})).status_code == 200
+        assert not await alive(service, tokens)
+        assert (await renewed(service, user, *listed))["scope"] == "audit:read roles:read"
 
     async def test_403_who_would_widen_a_key_beyond_what_they_have(
         self, service: Running, admin: Person
@@ -535,6 +591,19 @@ class TestImportEndpoints:
         permissions = (await admin.get("/permissions")).json()["items"]
         assert {item["name"] for item in permissions} == OWN | DEMO
 
+    async def test_200_f6_none_of_ones_own_that_administer_is_listable(
+        self, admin: Person, service: Running
+    ) -> None:
+        paths: dict[str, Any] = {}
+        surface = service.service.surface
+        for operation in surface.operations:
+            if isinstance(operation.access, Needs) and operation.access.administers:
+                path = paths.setdefault(surface.base_path + operation.path, {})
+                path[operation.method.lower()] = {"x-permissions": "users:read"}
+        report = await imported(admin, DOCUMENT | {"paths": paths}, OWN_SERVICE)
+        assert report["added"] > 15
+        assert not any(item["listable"] for item in (await by_call(admin)).values())
+
     async def test_200_f5_own_endpoints_on_a_list(self, service: Running, admin: Person) -> None:
         await imported(admin, own_document(), OWN_SERVICE)
         answer = await admin.get("/endpoints", params={"q": "/iam/roles/{id}"})
@@ -578,6 +647,13 @@ class TestImportEndpoints:
         info = {"title": "x" * 4 * 1024 * 1024, "version": "1"}
         body = {"service": "edge", "document": DOCUMENT | {"info": info}}
         assert (await admin.post("/endpoints/import", body)).status_code == 413
+
+    async def test_503_too_many_at_once(
+        self, admin: Person, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(imports_module, "READ_WAIT", 0.0)
+        body = {"service": "edge", "document": DOCUMENT}
+        assert (await admin.post("/endpoints/import", body)).status_code == 503
 
     async def test_403_viewer(self, service: Running) -> None:
         viewer = await person(service, VIEWER, service.acme)
@@ -636,6 +712,17 @@ class TestExplainCall:
             body = await self.explained(admin, method=method, path=path)
             named = {role["id"] for role in body["roles"]}
             assert named & {one["id"], two["id"]} == {role["id"] for role in opening}
+
+    async def test_200_no_roles_for_who_may_not_list_them(
+        self, service: Running, admin: Person
+    ) -> None:
+        await registered(admin, opened_by=[["endpoints:read"]])
+        searching = await service.add_role(service.acme, "searching", "endpoints:read")
+        who = await person(service, searching, service.acme)
+        body = await self.explained(who, method="GET", path="/hosts/1/report")
+        assert (body["roles"], body["your_keys"][0]["may"]) == ([], True)
+        seen = await self.explained(admin, method="GET", path="/hosts/1/report")
+        assert "searching" in {role["name"] for role in seen["roles"]}
 
     async def test_200_one_a_service(self, admin: Person) -> None:
         await registered(admin, opened_by=[["roles:write"]])

@@ -242,6 +242,23 @@ class TestEndpoints:
         told = (await service.introspect(body["access_token"])).json()
         assert told["roles"] == []  # none is carried whole
 
+    async def test_f2_a_catalogue_below_widens_nothing(
+        self, admin: Person, root_admin: Person, service: Running
+    ) -> None:
+        root = service.demo.platform.tenant.id
+        user = await service.add_user(home=root)
+        await service.give(user.id, root, EDITOR.id)
+        below = await add_endpoint(service, service.acme, "GET", "/assets", "users:read")
+        above = await add_endpoint(service, root, "GET", "/assets", "keys:read")
+        key = await service.add_key(
+            user_id=user.id, home_tenant_id=root, endpoint_ids=(below.id, above.id)
+        )
+        wider = {"opened_by": [["keys:write"], ["endpoints:write"], ["users:read"]]}
+        assert (await admin.patch(f"/endpoints/{below.id}", wider)).status_code == 200
+        for tenant in (root, service.acme, service.globex):
+            body = await service.exchange(tenant=tenant, key=key, user=user.username)
+            assert body["scope"] == "keys:read"
+
     async def test_f3_null_opens_all_again(self, admin: Person, service: Running) -> None:
         allowed = await add_endpoint(service, service.acme, "GET", "/assets", "assets:manage")
         key = await made(admin, endpoint_ids=[allowed.id])

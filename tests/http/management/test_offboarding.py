@@ -161,7 +161,8 @@ class TestTree:
     async def test_409_with_it_the_last_administrator_would_go(
         self, service: Running, admin: Person, leaving: Person
     ) -> None:
-        await settle(service, service.acme, Policy(offboarding=Offboarding.DISABLE))
+        policy = Policy(offboarding=Offboarding.DISABLE, service_users_administer=True)
+        await settle(service, service.acme, policy)
         product = await service.add_tenant("product", service.acme)
         leaving.token = (await service.exchange_for(leaving.user))["access_token"]
         given = [{"tenant_id": product.id, "role_id": TENANT_ADMIN.id}]

@@ -80,6 +80,13 @@ class TestCreate:
         )
         assert answer.status_code == 400
 
+    async def test_403_without_a_role_anywhere(self, service: Running) -> None:
+        """Who was removed fills no tenant with keys."""
+        gone = await person(service, None, service.acme)
+        gone.tenant = None
+        assert (await gone.post(OWN, {"name": "x"})).status_code == 403
+        assert (await gone.get(OWN)).status_code == 200
+
     async def test_409_duplicate_name(self, service: Running) -> None:
         me = await holder(service, service.api_key)
         await made(me, OWN, name="twice")
@@ -236,6 +243,23 @@ class TestOwn:
         assert (answer.status_code, answer.json()["state"]) == (200, "revoked")
         assert (await me.get(OWN)).status_code == 401
         assert (await exchange(service, service.api_key)).status_code == 400
+
+    async def test_403_revoking_another_with_less(self, admin: Person, service: Running) -> None:
+        narrow = await made(admin, networks=["127.0.0.0/8"])
+        wide = f"{OWN}/{service.demo.key.key_id}/revoke"
+        for me in (
+            await holder(service, narrow["secret"]),
+            await holder(service, narrow["secret"], scope="assets:manage"),
+        ):
+            assert (await me.post(wide)).status_code == 403
+            assert (await me.get(f"{OWN}/{service.demo.key.key_id}")).status_code == 200
+        # The present one always.
+        assert (await me.post(f"{OWN}/{narrow['id']}/revoke")).status_code == 200
+        whole = await holder(service, service.api_key)
+        other = await made(whole, OWN)
+        scoped = await holder(service, service.api_key, scope="assets:manage")
+        assert (await scoped.post(f"{OWN}/{other['id']}/revoke")).status_code == 403
+        assert (await whole.post(f"{OWN}/{other['id']}/revoke")).status_code == 200
 
     async def test_403_by_the_administrators_way_what_narrows_ones_own(
         self, service: Running

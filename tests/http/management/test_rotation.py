@@ -88,13 +88,68 @@ class TestRotate:
         service.clock.shift = timedelta(days=30, seconds=5)
         assert not await works(service, key["secret"])
 
-    async def test_200_one_old_secret_at_a_time(self, admin: Person, service: Running) -> None:
+    async def test_409_an_old_secret_keeps_its_promised_time(
+        self, admin: Person, service: Running
+    ) -> None:
         key = await made(admin)
+        path = f"/api-keys/{key['id']}/rotate"
         second = await rotated(admin, key, overlap_seconds=DAY)
-        third = await rotated(admin, {**key, "secret": second}, overlap_seconds=DAY)
-        assert not await works(service, key["secret"])
+        for how in ({"overlap_seconds": DAY}, {"ends_on_first_use": True}):
+            answer = await admin.post(path, how)
+            assert (answer.status_code, fields(answer)) == (409, ["overlap_seconds"])
+        assert await works(service, key["secret"])
         assert await works(service, second)
-        assert await works(service, third)
+        # In an emergency all but the new one end.
+        third = await rotated(admin, key)
+        assert [await works(service, s) for s in (key["secret"], second, third)] == [
+            False,
+            False,
+            True,
+        ]
+        # Then there is none that was promised anything.
+        fourth = await rotated(admin, key, ends_on_first_use=True)
+        assert (await admin.post(path, {"overlap_seconds": 5})).status_code == 409
+        assert await works(service, fourth)
+        await service.service.usage.flush()
+        await rotated(admin, key, overlap_seconds=5)
+
+    @pytest.mark.parametrize("own", [False, True])
+    async def test_200_repeated_it_is_rotated_once(
+        self, admin: Person, service: Running, own: bool
+    ) -> None:
+        key = await made(admin)
+        who, path = admin, f"/api-keys/{key['id']}/rotate"
+        if own:
+            who, path = await holder(service, key["secret"]), f"/users/me{path}"
+        headers = {"Idempotency-Key": "r"}
+        first = await who.post(path, {}, headers=headers)
+        again = await who.post(path, {}, headers=headers)
+        assert (again.status_code, again.json()) == (200, first.json())
+        assert again.headers["idempotency-replayed"] == "true"
+        assert await works(service, first.json()["secret"])
+        other = await who.post(path, {"overlap_seconds": 5}, headers=headers)
+        assert other.status_code == 422
+
+    async def test_403_repeated_with_a_token_that_carries_less(self, service: Running) -> None:
+        path, headers = f"{OWN}/{service.demo.key.key_id}/rotate", {"Idempotency-Key": "r"}
+        wide = await holder(service, service.api_key)
+        narrow = await holder(service, service.api_key, scope="assets:manage")
+        assert (await wide.post(path, {}, headers=headers)).status_code == 200
+        assert (await narrow.post(path, {}, headers=headers)).status_code == 403
+
+    @pytest.mark.parametrize("own", [False, True])
+    async def test_412_rotated_since_it_was_read(
+        self, admin: Person, service: Running, own: bool
+    ) -> None:
+        key = await made(admin)
+        who, path = admin, f"/api-keys/{key['id']}"
+        if own:
+            who, path = await holder(service, key["secret"]), f"/users/me{path}"
+        seen = {"If-Match": (await who.get(path)).headers["etag"]}
+        first = await who.post(f"{path}/rotate", {}, headers=seen)
+        assert first.status_code == 200
+        assert (await who.post(f"{path}/rotate", {}, headers=seen)).status_code == 412
+        assert await works(service, first.json()["secret"])
 
     async def test_200_sessions_go_on_and_uses_of_the_old_secret_change_nothing(
         self, admin: Person, service: Running

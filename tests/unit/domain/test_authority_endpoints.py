@@ -156,8 +156,8 @@ class TestCarriesAll:
     ) -> None:
         key = record(held) if opened is None else listed(held, *opened)
         narrow = try_granted(key, tenant_id, scope)
-        assume(narrow is not None)
-        assert narrow is not None
+        if narrow is None:
+            return  # the key gives nothing there, or less than was asked for
         wide = granted(key, tenant_id=tenant_id, scope=None)
         whole = carries_all(key, narrow.role_names or {}, narrow.scope)
         assert whole == (narrow == wide)

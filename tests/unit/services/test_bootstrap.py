@@ -8,8 +8,9 @@ import pytest
 
 from keyturn.server import app
 from keyturn.server.domain.errors import Code, Refusal
-from keyturn.server.domain.model import AuditEvent, KeyRecord, UserKind
+from keyturn.server.domain.model import KeyRecord, UserKind
 from keyturn.server.domain.permissions import TENANT_ADMIN, VIEWER
+from keyturn.server.domain.trail import AuditEvent
 from keyturn.server.parts import Parts, open_parts
 from keyturn.server.services.bootstrap import (
     DEMO_ROLES,

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyturn.server.domain.errors import Unavailable
-from keyturn.server.domain.model import AuditEvent, KeyHash
+from keyturn.server.domain.model import KeyHash
+from keyturn.server.domain.trail import AuditEvent
 from keyturn.server.services import usage as usage_module
 from keyturn.server.services.ports import KeyUse, Store, Transaction
 from keyturn.server.services.usage import MAX_NOTES, Note, Usage

@@ -1,6 +1,6 @@
 """Who may give what: nobody hands out, or takes control of, more than they have themselves."""
 
-from .errors import lacks
+from .errors import gives_more
 from .permissions import OWN
 
 
@@ -25,4 +25,4 @@ def need_to_give(held: frozenset[str], given: frozenset[str]) -> None:
     held, or making, rotating or widening a key of somebody who has it.
     """
     if not may_give(held, given):
-        raise lacks("nobody gives what they lack")
+        raise gives_more("nobody gives what they lack")

@@ -24,6 +24,15 @@ FOR_ALL: Opening = (frozenset(),)
 
 #: RFC 9110, 9. TRACE and CONNECT are nothing that an API offers.
 METHODS: tuple[str, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# Of Keyturn's own paths, wherever they are mounted: what is below these is users, and what they
+# may do.
+_ADMINISTERED = frozenset(
+    {
+        *("service-users", "members", "invitations", "memberships", "password"),
+        *("roles", "permissions", "tenants"),
+    }
+)
 
 #: Of a path, in characters, as it is written and as a shape.
 MAX_PATH = 512
@@ -76,6 +85,7 @@ class Entry:
     """What a search looks at, of an endpoint: a catalogue may have thousands."""
 
     id: str
+    tenant_id: str
     service: str
     method: str
     path: str
@@ -88,6 +98,12 @@ class Entry:
 class Searchable(Protocol):
     """An endpoint, or an entry for one."""
 
+    @property
+    def tenant_id(self) -> str: ...
+    @property
+    def service(self) -> str: ...
+    @property
+    def method(self) -> str: ...
     @property
     def name(self) -> str: ...
     @property
@@ -104,9 +120,14 @@ def opens(opened_by: Opening, permissions: frozenset[str]) -> bool:
     return any(group <= permissions for group in opened_by)
 
 
-def mentioned(opened_by: Opening) -> frozenset[str]:
+def mentioned(opened_by: Iterable[frozenset[str]]) -> frozenset[str]:
     """Every permission that has to do with the endpoint."""
     return frozenset().union(*opened_by)
+
+
+def administers_users(method: str, path: str) -> bool:
+    """Whether this one of Keyturn's own endpoints does, whatever is said to open it (F6)."""
+    return method not in _SAFE_METHODS and not _ADMINISTERED.isdisjoint(shape(path).split("/"))
 
 
 def check_opening(groups: Sequence[Sequence[str]], field: str) -> Opening:
@@ -177,7 +198,7 @@ def answering(method: str) -> frozenset[str]:
     return frozenset({asked, "GET"} if asked == "HEAD" else {asked})
 
 
-def best_match(endpoints: Iterable[Endpoint], method: str, path: str) -> tuple[Endpoint, ...]:
+def best_match(endpoints: Iterable[T], method: str, path: str) -> tuple[T, ...]:
     """What a request hits: of each tenant's each service the most specific endpoint.
 
     Literal segments beat parameters, the leftmost difference decides (OpenAPI: concrete paths are
@@ -187,15 +208,12 @@ def best_match(endpoints: Iterable[Endpoint], method: str, path: str) -> tuple[E
     if concrete is None:
         return ()
     methods = answering(method)
-    best: dict[tuple[str, str], tuple[_Rank, Endpoint]] = {}
+    best: dict[tuple[str, str], tuple[_Rank, T]] = {}
     for endpoint in endpoints:
-        if endpoint.method not in methods or segments(endpoint.path) != len(concrete):
-            continue
-        template = endpoint.shape
-        if not _fits(template, concrete):
+        if endpoint.method not in methods or not _fits(endpoint.shape, concrete):
             continue
         service = (endpoint.service, endpoint.tenant_id)
-        rank = _rank(template, endpoint.method != method.upper())
+        rank = _rank(endpoint.shape, endpoint.method != method.upper())
         if service not in best or rank < best[service][0]:
             best[service] = (rank, endpoint)
     return tuple(best[service][1] for service in sorted(best))

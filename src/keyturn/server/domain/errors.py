@@ -88,11 +88,23 @@ def not_found(detail: str = "") -> Refusal:
     return Refusal(Code.NOT_FOUND, "There is no such thing in this tenant.", detail=detail)
 
 
-def lacks(detail: str) -> Refusal:
-    """RFC 6750, 3.1: the caller may do other things here, but not this."""
+def lacks(permission: str) -> Refusal:
+    """RFC 6750, 3.1: the caller may do other things here, but not this.
+
+    `permission` is what the call declares, not what somebody sent.
+    """
     return Refusal(
         Code.INSUFFICIENT_SCOPE,
-        "This call needs a permission that you do not have in this tenant.",
+        f"This call needs the permission {permission}, which you do not have in this tenant.",
+        detail=f"missing {permission}",
+    )
+
+
+def gives_more(detail: str) -> Refusal:
+    """Nobody hands out, or takes control of, more than they have themselves."""
+    return Refusal(
+        Code.INSUFFICIENT_SCOPE,
+        "Nobody gives or takes what they do not have: this is about permissions that you lack.",
         detail=detail,
     )
 

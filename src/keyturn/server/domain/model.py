@@ -1,15 +1,11 @@
 """The records of the design's word list. All frozen; times are aware datetimes in UTC."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypeAlias
 
 from .policy import NOTHING_SETTLED, Policy
-
-#: What can stand in JSON.
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
 class UserKind(StrEnum):
@@ -291,27 +287,3 @@ class StoredSigningKey:
     public_jwk: Mapping[str, str]
     sealed_private: bytes
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who does something, for the audit trail. All None: the system itself."""
-
-    user_id: str | None = None
-    key_id: str | None = None
-    session_id: str | None = None
-    address: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
-    """One thing that happened. `data` never holds a secret, a token or a key."""
-
-    action: str
-    outcome: str
-    actor: Actor = Actor()
-    tenant_id: str | None = None
-    target: str | None = None
-    data: Mapping[str, Json] = field(default_factory=dict)
-    at: datetime | None = None
-    id: str = ""

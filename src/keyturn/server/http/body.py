@@ -3,18 +3,26 @@
 import asyncio
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from ..domain.errors import Code, Refusal, invalid_request
+from ..domain.errors import Code, Refusal, Unavailable, invalid_request
 
 #: Form fields or JSON members that are looked at; a token request has at most ten.
 MAX_FIELDS = 64
 #: Seconds that a client may take to send its body.
 BODY_WAIT = 10.0
+#: JSON bodies of more bytes are parsed in a thread: it takes megabytes seconds.
+LARGE = 64 * 1024
+#: Seconds that a large body may wait for its turn, and be parsed.
+PARSE_WAIT = 10.0
+
+# One: threads share the interpreter, and each one more makes everybody else wait longer.
+_parser = ThreadPoolExecutor(1, "large-bodies")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,19 +47,24 @@ async def read_params(request: Request, max_body: int) -> tuple[dict[str, str], 
     return params, is_json
 
 
-async def read_json(request: Request, max_body: int) -> bytes:
-    """A JSON body of at most `max_body` bytes, in which no object names a member twice.
+async def read_json(request: Request, model: type[Model], max_body: int) -> tuple[bytes, Model]:
+    """A JSON body of at most `max_body` bytes, as it came and as `model`.
 
-    Raises Refusal: `body_too_large`, `unsupported_media_type`, or `invalid_request`.
+    Raises Malformed, and Refusal `body_too_large`, `unsupported_media_type`, or
+    `invalid_request` (also when an object names a member twice); Unavailable when too many large
+    ones are being parsed.
     """
     if not _is_json(request):
         raise Refusal(Code.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json, in UTF-8.")
     body = await _read(request, max_body)
+    if len(body) <= LARGE:
+        return body, _modelled(model, body)
     try:
-        json.loads(body.decode(), object_pairs_hook=_each_once)
-    except (ValueError, RecursionError):
-        raise invalid_request("The body is not JSON in UTF-8.") from None
-    return body
+        async with asyncio.timeout(PARSE_WAIT):
+            loop = asyncio.get_running_loop()
+            return body, await loop.run_in_executor(_parser, _modelled, model, body)
+    except TimeoutError:
+        raise Unavailable("large bodies wait too long to be parsed") from None
 
 
 class Malformed(Refusal):
@@ -82,6 +95,14 @@ def parsed(model: type[Model], source: bytes | dict[str, str]) -> Model:
         return model.model_validate(source)
     except ValidationError as error:
         raise Malformed(error) from None
+
+
+def _modelled(model: type[Model], body: bytes) -> Model:
+    try:
+        json.loads(body.decode(), object_pairs_hook=_each_once)
+    except (ValueError, RecursionError):
+        raise invalid_request("The body is not JSON in UTF-8.") from None
+    return parsed(model, body)
 
 
 def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:

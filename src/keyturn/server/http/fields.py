@@ -5,6 +5,7 @@ and `null` are different things: `given` tells which were there.
 """
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import (
@@ -25,8 +26,10 @@ from ..domain.permissions import check_permission
 #: Rows on a page, when nothing is asked for, and at most.
 PAGE, MAX_PAGE = 50, 200
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", re.ASCII)
+# RFC 5322, 3.2.3: dot-atoms; a mail program reads `=?` as the beginning of other letters.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _EMAIL = re.compile(
-    r"[^@\s\x00-\x1f\x7f<>()\[\],;:\\\"]{1,64}"
+    rf"(?!.*=\?)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*"
     r"@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,187}[A-Za-z0-9])?"
 )
 
@@ -91,6 +94,13 @@ def _email(text: str) -> str:
     return text
 
 
+def _storable_time(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("time", "must be a time between the years 1 and 9999") from None
+
+
 def _time(value: Any) -> Any:
     # What else pydantic takes for a time: numbers, also written as text.
     if isinstance(value, str) and _RFC3339.match(value):
@@ -104,6 +114,8 @@ Id = Annotated[str, StringConstraints(max_length=36), AfterValidator(_id)]
 PermissionName = Annotated[str, StringConstraints(max_length=100), AfterValidator(_permission)]
 Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_email)]
 # Behind a validator it is no JSON any more, where strictness would still let a text be a time.
-Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_time)]
+Moment = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_time), AfterValidator(_storable_time)
+]
 #: A day at least would forbid tests and short jobs; ten years are for ever.
 Seconds = Annotated[int, Field(ge=1, le=315_360_000)]

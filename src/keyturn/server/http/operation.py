@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..domain.errors import Code, Refusal, invalid_request
+from ..domain.ids import parse_id
 from ..services.callers import Arrival, Callers, Needs, OwnCaller, TenantCaller
 from ..services.management.changes import Once, Replayed, Versions
 from ..services.ports import Page, Slice
@@ -97,15 +98,15 @@ class Call:
         return self.caller
 
     def path(self, name: str) -> str:
-        """A part of the path. What it names may not exist."""
+        """A part of the path; an id in its one form. What it names may not exist."""
         value: str = self.request.path_params[name]
-        return value
+        return parse_id(value) or value
 
     async def body(self, model: type[Model]) -> Model:
         """The JSON body. Raises Refusal that names each field at fault."""
         assert model is self.operation.body  # noqa: S101 - what is declared is what is read
-        self._raw = await read_json(self.request, self.max_body)
-        return parsed(model, self._raw)
+        self._raw, body = await read_json(self.request, model, self.max_body)
+        return body
 
     def query(self, model: type[Model]) -> Model:
         """The parameters in the URL. Raises Refusal that names each one at fault."""

@@ -35,8 +35,8 @@ _REFUSALS = {
     "unsupported_grant_type": (Code.UNSUPPORTED_GRANT_TYPE, "The grant type is not supported."),
 }
 
-# What is worth a note in the audit trail: somebody tried credentials that were not good.
-_NOTED = {Code.INVALID_GRANT, Code.INVALID_CLIENT, Code.ACCESS_DENIED}
+# What is worth a note in the audit trail: credentials that were not good, or not good enough.
+_NOTED = {Code.INVALID_GRANT, Code.INVALID_CLIENT, Code.ACCESS_DENIED, Code.INVALID_SCOPE}
 
 
 class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is untyped
@@ -80,7 +80,7 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
             await grant.spend()
             body: dict[str, Any] = grant.create_token_response()[1]
         except OAuth2Error as error:
-            refusal = _refusal(error)
+            refusal = _refusal(error, request)
             self._note(request, refusal)
             raise refusal from None
         except Refusal as refusal:
@@ -130,9 +130,11 @@ def _authenticate(_: object, request: TokenRequest) -> KeyClient | None:
     return authenticate(request)
 
 
-def _refusal(error: OAuth2Error) -> Refusal:
+def _refusal(error: OAuth2Error, request: TokenRequest) -> Refusal:
     found = _REFUSALS.get(error.error)
     if found is None:
-        return bad_client(f"authlib: {error.error}")
+        # Authlib knows that `authenticate` found no client; the evidence says why.
+        why = request.evidence.why or "the key is another user's"
+        return bad_client(why if request.evidence.presented else f"authlib: {error.error}")
     code, public = found
     return Refusal(code, public, detail=f"authlib: {error.error}")

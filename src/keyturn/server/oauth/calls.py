@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
 from ..domain.errors import bad_client, invalid_request
-from ..domain.model import Actor
+from ..domain.trail import Actor
 from ..services.credentials import ClientCredentials
 
 # Everything a store, a log or a header could stumble over.

@@ -11,18 +11,9 @@ from datetime import datetime
 
 from ..domain.errors import Code, Refusal, invalid_request
 from ..domain.ids import new_id
-from ..domain.model import (
-    ApiKey,
-    AuditEvent,
-    Json,
-    Membership,
-    Permission,
-    Role,
-    Tenant,
-    User,
-    UserKind,
-)
+from ..domain.model import ApiKey, Membership, Permission, Role, Tenant, User, UserKind
 from ..domain.permissions import OWN, TENANT_ADMIN, TENANTS_READ, VIEWER
+from ..domain.trail import AuditEvent, Json
 from .ports import ApiKeyFormat, NewKey, Store, Transaction
 
 #: Usernames stand in Basic credentials (RFC 7617: no colon) and in logs.

@@ -12,10 +12,11 @@ from ..domain import revocations as rules
 from ..domain.authority import whole_roles
 from ..domain.endpoints import shape
 from ..domain.errors import Code, Refusal, bad_token, lacks, not_a_member
-from ..domain.model import Actor, KeyRecord, TenantRole, UserKind
+from ..domain.model import KeyRecord, TenantRole, UserKind
 from ..domain.networks import admits
 from ..domain.policy import effective
 from ..domain.tokens import AccessToken, LiveToken
+from ..domain.trail import Actor
 from .ports import AccessTokens, Clock, KeyLookup, RevocationList, Store
 
 #: Tenants on one page of `/users/me`.
@@ -85,7 +86,7 @@ class TenantCaller:
     def need(self, permission: str) -> None:
         """Raises Refusal `insufficient_scope` without that permission."""
         if permission not in self.permissions:
-            raise lacks(f"missing {permission}")
+            raise lacks(permission)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +137,12 @@ class Callers:
         `insufficient_scope` for a call that the caller may not make there.
         """
         token = arrival.token
-        if token.roles is not None and tenant_id not in token.roles:
-            raise not_a_member("the token does not name the tenant")
+        named = await self._named(token, tenant_id)
         record = await self._fresh(token, arrival.address, tenants=[tenant_id])
         held = list(record.roles)
         if not held:
             raise not_a_member("no role in the tenant")
-        names, permissions = _carried_now(token, tenant_id, held, record.opened)
+        names, permissions = _carried_now(token, tenant_id, named, held, record.opened)
         caller = TenantCaller(
             token,
             tenant_id,
@@ -158,6 +158,26 @@ class Callers:
         if needs.administers and record.user_kind is UserKind.SERVICE:
             await self._need_administering_service_users(tenant_id)
         return caller
+
+    async def _named(self, token: LiveToken, tenant_id: str) -> frozenset[str] | None:
+        """The names of the roles that the token carries whole in the tenant; None: it lists none.
+
+        A tenant that was made after the token is not in it; the roles carried above reach it.
+        Raises Refusal `access_denied`.
+        """
+        if token.roles is None:
+            return None
+        if tenant_id in token.roles:
+            return frozenset(token.roles[tenant_id])
+        names: set[str] = set()
+        if token.tenant_id is None:
+            async with self._store.transaction() as tx:
+                for above, roles in token.roles.items():
+                    if await tx.tenants.reaches(above, tenant_id):
+                        names.update(roles)
+        if not names:
+            raise not_a_member("the token does not name the tenant")
+        return frozenset(names)
 
     async def own(self, arrival: Arrival) -> OwnCaller:
         """The caller, about itself. Raises Refusal `invalid_token`, `insufficient_scope`."""
@@ -229,12 +249,13 @@ class Callers:
 
 
 def _actor(token: LiveToken, address: str | None) -> Actor:
-    return Actor(token.user_id, token.key_id, token.session_id, address)
+    return Actor(token.user_id, token.key_id, token.session_id, address, token.epoch)
 
 
 def _carried_now(
     token: AccessToken,
     tenant_id: str,
+    named: frozenset[str] | None,
     held: Iterable[TenantRole],
     opened: frozenset[str] | None,
 ) -> tuple[tuple[str, ...], frozenset[str]]:
@@ -243,7 +264,6 @@ def _carried_now(
     By the two rules of domain.authority: `scope` holds in every tenant that the token names,
     and a named role is carried whole.
     """
-    named = None if token.roles is None else token.roles[tenant_id]
     now: frozenset[str] = frozenset().union(*(item.role.permissions for item in held))
     bound = now if opened is None else now & opened
     if named is None:
@@ -253,5 +273,7 @@ def _carried_now(
     carried: frozenset[str] = frozenset().union(*(item.role.permissions for item in whole))
     if token.tenant_id is not None:
         carried &= frozenset(token.scope)
-    carried = (carried | (now & frozenset(token.scope))) & bound
+    if token.roles is not None and tenant_id in token.roles:
+        carried |= now & frozenset(token.scope)
+    carried &= bound
     return tuple(sorted(item.role.name for item in whole)), carried

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..domain.addresses import folded_address
 from ..domain.errors import bad_client
 from ..domain.model import KeyHash, KeyRecord
 from ..domain.networks import admits
@@ -65,8 +66,8 @@ NOTHING = Evidence(None, None, False, "not an API key")
 
 def names(record: KeyRecord, name: str) -> bool:
     """Whether `name` is the key's id or its user's name (in any case)."""
-    given = name.casefold().encode()
-    return hmac.compare_digest(given, record.username.casefold().encode()) or hmac.compare_digest(
+    username = folded_address(record.username).encode()
+    return hmac.compare_digest(folded_address(name).encode(), username) or hmac.compare_digest(
         name.encode(), record.key_id.encode()
     )
 

@@ -10,9 +10,10 @@ from datetime import datetime
 from ..domain.authority import Authority, granted, regranted
 from ..domain.errors import bad_credentials
 from ..domain.ids import new_id
-from ..domain.model import Actor, AuditEvent, KeyRecord, Revocation, RevocationKind, Session
+from ..domain.model import KeyRecord, Revocation, RevocationKind, Session
 from ..domain.sessions import Lifetimes, RefreshState, is_retry, successor
 from ..domain.tokens import AccessToken
+from ..domain.trail import Actor, AuditEvent
 from .credentials import Evidence, why_not
 from .ports import (
     AccessTokens,

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from ..domain.model import AuditEvent, StoredSigningKey
+from ..domain.model import StoredSigningKey
+from ..domain.trail import AuditEvent
 from .ports import Store
 
 CURRENT = "current"

@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from ..domain.errors import Refusal, bad_client
-from ..domain.model import Actor, AuditEvent, KeyRecord, Revocation, RevocationKind, Session
+from ..domain.model import KeyRecord, Revocation, RevocationKind, Session
 from ..domain.sessions import Lifetimes, RefreshState
 from ..domain.tokens import VerifiedToken
+from ..domain.trail import Actor, AuditEvent
 from .credentials import ClientCredentials, Credentials, names
 from .ports import AccessTokens, KeyLookup, RefreshTokens, RevocationList, Store, Transaction
 

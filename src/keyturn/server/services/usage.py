@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..domain.errors import Unavailable
-from ..domain.model import Actor, AuditEvent, KeyHash
+from ..domain.model import KeyHash
+from ..domain.trail import Actor, AuditEvent
 from .ports import Clock, KeyUse, Store
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, func, insert, select
 
 from ..domain.ids import new_id
-from ..domain.model import Actor, AuditEvent
+from ..domain.trail import Actor, AuditEvent
 from ..services.ports import AuditFilter, Page, Slice
 from .columns import db_now
 from .paging import page, sliced

@@ -1,12 +1,13 @@
 """The endpoint catalogue."""
 
+import asyncio
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
-    Column,
+    ColumnElement,
     Row,
     Select,
     bindparam,
@@ -27,6 +28,8 @@ from .tables import api_keys, endpoints, tenant_tree
 from .unit import Unit, Values
 
 _ENTRY = [endpoints.c[one.name] for one in fields(Entry)]
+# So few rows at a time that others have their turn on the event loop in between.
+_BATCH = 250
 _ORDER = (endpoints.c.shape, endpoints.c.method, endpoints.c.id)
 
 _FIXED = ("id", "tenant_id", "created_at", "version")
@@ -48,8 +51,6 @@ class EndpointRepository:
 
     async def add(self, added: Sequence[Endpoint]) -> None:
         """All of them, or the transaction is to be rolled back."""
-        if not added:
-            return
         rows = [
             {
                 "id": endpoint.id,
@@ -61,8 +62,9 @@ class EndpointRepository:
             for endpoint in added
         ]
         statement = self._unit.insert(endpoints).on_conflict_do_nothing().returning(endpoints.c.id)
-        if len((await self._unit.run(statement, rows)).all()) < len(rows):
-            raise _taken()
+        for some in _batches(rows):
+            if len((await self._unit.run(statement, some)).all()) < len(some):
+                raise _taken()
 
     async def get(self, endpoint_id: str) -> Endpoint | None:
         """None for a malformed id, too."""
@@ -75,8 +77,8 @@ class EndpointRepository:
 
     async def entries(self, tenant_id: str) -> tuple[Entry, ...]:
         """Half of each row, and nothing computed: a catalogue may have thousands."""
-        statement = _visible(tenant_id, *_ENTRY).order_by(*_ORDER)
-        return tuple(Entry(**row._mapping) for row in await self._unit.run(statement))
+        statement = _visible(tenant_id, *_ENTRY)
+        return await self._entries(statement)
 
     async def of_service(self, tenant_id: str, service: str) -> tuple[Endpoint, ...]:
         """By path, method and id."""
@@ -88,19 +90,20 @@ class EndpointRepository:
 
     async def candidates(
         self, tenant_id: str, methods: Collection[str], segments: int
-    ) -> tuple[Endpoint, ...]:
+    ) -> tuple[Entry, ...]:
         """By path, method and id."""
-        return await self._read(
-            _visible(tenant_id).where(
+        return await self._entries(
+            _visible(tenant_id, *_ENTRY).where(
                 endpoints.c.method.in_(methods), endpoints.c.segments == segments
             )
         )
 
-    async def count(self, tenant_id: str) -> int:
-        """Of those that the tenant itself registered."""
-        statement = select(func.count()).where(endpoints.c.tenant_id == tenant_id)
-        count: int = (await self._unit.run(statement)).scalar_one()
-        return count
+    async def count(self, tenant_id: str) -> tuple[int, int]:
+        """The tenant's own first."""
+        own = func.count().filter(endpoints.c.tenant_id == tenant_id)
+        found = await self._unit.run(_visible(tenant_id, own, func.count()))
+        here, visible = list[int](found.one())
+        return here, visible
 
     async def save(self, saved: Sequence[Endpoint]) -> None:
         """All of them, or the transaction is to be rolled back."""
@@ -112,10 +115,9 @@ class EndpointRepository:
             # In one order, so that two that save the same ones never lock crosswise.
             for endpoint in sorted(saved, key=lambda endpoint: endpoint.id)
         ]
-        if not rows:
-            return
         try:
-            await self._unit.run(_SAVE, rows)
+            for some in _batches(rows):
+                await self._unit.run(_SAVE, some)
         except IntegrityError as error:
             raise _taken() from error
 
@@ -136,14 +138,27 @@ class EndpointRepository:
         )
         return tuple(sorted(set((await self._unit.run(statement)).scalars())))
 
+    async def _entries(self, statement: Select[Any]) -> tuple[Entry, ...]:
+        rows = await self._unit.run(statement.order_by(*_ORDER))
+        return tuple(Entry(*columns) for columns in map(list[Any], rows))
+
     async def _read(self, statement: Select[Any]) -> tuple[Endpoint, ...]:
-        ordered = statement.order_by(*_ORDER)
-        return tuple(_endpoint(row) for row in await self._unit.run(ordered))
+        found: list[Endpoint] = []
+        for some in (await self._unit.run(statement.order_by(*_ORDER))).partitions(_BATCH):
+            found += map(_endpoint, some)
+            if len(some) == _BATCH:
+                await asyncio.sleep(0)
+        return tuple(found)
 
 
-def _visible(tenant_id: str, *columns: Column[Any]) -> Select[Any]:
+def _batches(rows: Sequence[Values]) -> Iterator[Sequence[Values]]:
+    return (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+
+
+def _visible(tenant_id: str, *columns: ColumnElement[Any]) -> Select[Any]:
     return (
-        select(*(columns or endpoints.c))
+        select(*columns)
+        .select_from(endpoints)
         .join(tenant_tree, tenant_tree.c.ancestor_id == endpoints.c.tenant_id)
         .where(tenant_tree.c.descendant_id == tenant_id)
     )

@@ -1,10 +1,12 @@
 """Roles offered, and what became of the offers."""
 
+import hmac
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select, update
 
+from ..domain.addresses import folded_address
 from ..domain.errors import conflict
 from ..domain.ids import parse_id
 from ..domain.model import Invitation, InvitationState
@@ -36,7 +38,7 @@ class InvitationRepository:
             "tenant_id": invitation.tenant_id,
             "role_id": invitation.role_id,
             "email": invitation.email,
-            "email_folded": invitation.email.casefold(),
+            "email_folded": folded_address(invitation.email),
             "state": invitation.state.value,
             "code_hash": code_hash,
             "created_at": invitation.created_at,
@@ -48,7 +50,9 @@ class InvitationRepository:
             self._unit.insert(invitations).on_conflict_do_nothing().returning(invitations.c.id)
         )
         if (await self._unit.run(statement, row)).first() is None:
-            raise conflict("That role is offered to that address already.")
+            raise conflict(
+                "That role is offered to that address already. Withdraw the offer for a new code."
+            )
 
     async def get(self, invitation_id: str) -> Invitation | None:
         """None for a malformed id, too."""
@@ -59,6 +63,14 @@ class InvitationRepository:
     async def by_code(self, code_hash: bytes) -> Invitation | None:
         """In whatever state."""
         return await self._one(invitations.c.code_hash == code_hash)
+
+    async def is_code(self, invitation_id: str, code_hash: bytes) -> bool:
+        """Compares in constant time."""
+        if parse_id(invitation_id) is None:
+            return False
+        statement = select(invitations.c.code_hash).where(invitations.c.id == invitation_id)
+        stored = (await self._unit.run(statement)).scalar_one_or_none()
+        return stored is not None and hmac.compare_digest(stored, code_hash)
 
     async def in_tenant(
         self, tenant_id: str, part: Slice, *, state: InvitationState | None = None
@@ -87,7 +99,7 @@ class InvitationRepository:
         statement = (
             select(*_LISTED)
             .where(
-                invitations.c.email_folded == email.casefold(),
+                invitations.c.email_folded == folded_address(email),
                 _is_pending,
                 invitations.c.expires_at > now,
             )

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from ..domain.errors import invalid_request, not_found
 from ..domain.ids import parse_id
 from ..domain.model import ApiKey, KeyHash, Rotation
-from ..services.ports import KeyUse, Page, Slice
+from ..services.ports import Holding, KeyUse, Page, Slice
 from .columns import db_now, storable
 from .paging import page, sliced
 from .tables import api_keys, tenant_tree, users
@@ -106,6 +106,19 @@ class ApiKeyRepository:
         row = (await self._unit.run(select(*_LISTED).where(api_keys.c.id == key_id))).first()
         return None if row is None else _key(row)
 
+    async def hold(self, key_id: str) -> Holding | None:
+        """Locks the rows of key and user, as a change of them would."""
+        if not storable(key_id):
+            return None
+        statement = (
+            select(users.c.epoch, users.c.disabled_at, api_keys.c.revoked_at, api_keys.c.expires_at)
+            .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
+            .where(api_keys.c.id == key_id)
+            .with_for_update(key_share=True)
+        )
+        row = (await self._unit.run(statement)).first()
+        return None if row is None else Holding(**row._mapping)
+
     async def at_home(
         self, tenant_id: str, part: Slice, *, user_id: str | None = None
     ) -> Page[ApiKey]:
@@ -142,10 +155,11 @@ class ApiKeyRepository:
 
     async def count_at_home(self, tenant_id: str, now: datetime, at_most: int) -> int:
         """Neither revoked nor expired at `now`."""
-        at_home = select(api_keys.c.id).where(api_keys.c.home_tenant_id == tenant_id)
-        counted = _live(at_home, now).limit(at_most).subquery()
-        count: int = (await self._unit.run(select(func.count()).select_from(counted))).scalar_one()
-        return count
+        return await self._count(api_keys.c.home_tenant_id == tenant_id, now, at_most)
+
+    async def count_of_user(self, user_id: str, now: datetime, at_most: int) -> int:
+        """Neither revoked nor expired at `now`."""
+        return await self._count(api_keys.c.user_id == user_id, now, at_most)
 
     async def name_taken(self, user_id: str, name: str, now: datetime) -> bool:
         """To the letter."""
@@ -212,6 +226,11 @@ class ApiKeyRepository:
         ending = [_used(u) for u in ordered if u.ends_old]
         if ending:
             await self._unit.run(_END_OLD, ending)
+
+    async def _count(self, condition: ColumnElement[bool], now: datetime, at_most: int) -> int:
+        counted = _live(select(api_keys.c.id).where(condition), now).limit(at_most).subquery()
+        count: int = (await self._unit.run(select(func.count()).select_from(counted))).scalar_one()
+        return count
 
     async def _page(
         self, condition: ColumnElement[bool], part: Slice, *, backwards: bool = False

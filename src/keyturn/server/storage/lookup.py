@@ -26,7 +26,9 @@ class Asked:
 class KeyRow:
     """The key and its user.
 
-    `networks` and `endpoint_ids` are lists in JSON, `openings` one of what opens each of them.
+    `networks` and `endpoint_ids` are lists in JSON, `openings` one of what opens each of them:
+    only of those at or above the user's home tenant, for whoever edits a catalogue below or beside
+    it would say what the key carries everywhere; and of none that is administrative.
     """
 
     key_id: str

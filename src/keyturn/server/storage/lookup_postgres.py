@@ -90,8 +90,13 @@ SELECT f.key_id, f.hash, f.pepper_version, f.expires_at, f.revoked_at, f.tenant_
        f.user_id::text, f.username, f.kind, f.disabled_at, f.epoch, f.home_tenant_id::text,
        f.old_hash, f.old_pepper_version, f.old_until, f.old_ends_on_use,
        f.networks, f.endpoint_ids,
-       (SELECT json_agg(e.opened_by)::text FROM endpoints e WHERE e.id = ANY (ARRAY(
-           SELECT jsonb_array_elements_text(f.endpoint_ids)::uuid))) AS openings,
+       (SELECT json_agg(e.opened_by)::text
+        FROM (SELECT tenant_id, opened_by FROM endpoints WHERE id = ANY (ARRAY(
+                  SELECT jsonb_array_elements_text(f.endpoint_ids)::uuid))
+              AND NOT administrative OFFSET 0) e
+        WHERE e.tenant_id = ANY (ARRAY(
+            SELECT ancestor_id FROM tenant_tree WHERE descendant_id = f.home_tenant_id))
+       ) AS openings,
        f.idle_since,
        LEAST(f.idle_timeout, CASE WHEN EXISTS (
            SELECT 1 FROM tenants WHERE api_key_idle_timeout IS NOT NULL

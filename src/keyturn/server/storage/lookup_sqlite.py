@@ -25,7 +25,10 @@ _FIND = """
            k.old_hash, k.old_pepper_version, k.old_until, k.old_ends_on_use,
            k.networks, k.endpoint_ids,
            (SELECT json_group_array(json(e.opened_by))
-            FROM json_each(k.endpoint_ids) AS listed CROSS JOIN endpoints e ON e.id = listed.value),
+            FROM json_each(k.endpoint_ids) AS listed CROSS JOIN endpoints e ON e.id = listed.value
+            CROSS JOIN tenant_tree home
+            ON home.ancestor_id = e.tenant_id AND home.descendant_id = u.tenant_id
+            WHERE NOT e.administrative),
            max(k.created_at, coalesce(k.rotated_at, ''), coalesce(k.last_used_at, '')),
            (SELECT min(seconds) FROM (
                 SELECT k.idle_timeout AS seconds

@@ -3,16 +3,18 @@
 from collections import defaultdict
 from collections.abc import Collection
 
-from sqlalchemy import Column, delete, select
+from sqlalchemy import Column, ColumnElement, and_, delete, select
 
 from ..domain.errors import conflict
 from ..domain.ids import parse_id
-from ..domain.model import Member, Membership, Role
+from ..domain.model import Member, Membership, Role, UserKind
 from ..domain.permissions import TENANT_ADMIN
+from ..domain.policy import effective
 from ..services.ports import Page, Slice
 from .paging import page, sliced
 from .roles import by_name, role_from
 from .tables import memberships, roles, users
+from .tenants import TenantRepository
 from .unit import Unit
 from .users import user_from
 
@@ -96,8 +98,12 @@ class MembershipRepository:
 
     async def administrators(self, tenant_id: str) -> tuple[str, ...]:
         """By id."""
+        policy = effective(await TenantRepository(self._unit).policies(tenant_id))
+        counts: ColumnElement[bool] = users.c.disabled_at.is_(None)
+        if not policy.service_users_administer:
+            counts = and_(counts, users.c.kind == UserKind.HUMAN.value)
         # Not a join: merging it, PostgreSQL would read all users up to the tenant's.
-        active = select(users.c.disabled_at.is_(None)).where(users.c.id == memberships.c.user_id)
+        active = select(counts).where(users.c.id == memberships.c.user_id)
         held = (
             select(memberships.c.user_id)
             .where(

@@ -205,6 +205,19 @@ class TenantRepository:
         )
         return tuple((await self._unit.run(statement)).scalars())
 
+    async def suspended(self, tenant_id: str) -> bool:
+        """False for a malformed id, too."""
+        if parse_id(tenant_id) is None:
+            return False
+        statement = select(
+            exists().where(
+                tenant_tree.c.descendant_id == tenant_id,
+                tenants.c.id == tenant_tree.c.ancestor_id,
+                tenants.c.suspended_at.is_not(None),
+            )
+        )
+        return bool((await self._unit.run(statement)).scalar_one())
+
     async def occupied(self, tenant_id: str) -> bool:
         """Keys that are dead anyway do not count."""
         if parse_id(tenant_id) is None:

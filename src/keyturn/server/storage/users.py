@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from ..domain.addresses import folded_address
 from ..domain.errors import conflict, not_found
 from ..domain.ids import parse_id
 from ..domain.model import InvitationState, User, UserKind
@@ -46,7 +47,7 @@ class UserRepository:
             "id": user.id,
             "kind": user.kind.value,
             "username": user.username,
-            "username_folded": user.username.casefold(),
+            "username_folded": folded_address(user.username),
             "display_name": user.display_name,
             "display_name_folded": user.display_name.casefold(),
             "description": user.description,
@@ -70,7 +71,7 @@ class UserRepository:
         """In whatever case."""
         if not storable(username):
             return None
-        return await self._one(users.c.username_folded == username.casefold())
+        return await self._one(users.c.username_folded == folded_address(username))
 
     async def named(self, tenant_id: str, kind: UserKind, name: str) -> User | None:
         """In whatever case."""

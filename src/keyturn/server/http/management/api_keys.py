@@ -6,7 +6,8 @@ from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from ...services.callers import Needs
-from ...services.management.api_keys import ApiKeyManagement, KeyChange, MadeKey, WantedKey
+from ...services.management.api_keys import ApiKeyManagement
+from ...services.management.key_making import KeyChange, MadeKey, WantedKey
 from ...services.management.key_states import ListedKey
 from ...services.management.rotation import MAX_OVERLAP, WantedRotation
 from ..fields import Body, Id, Moment, Name, PageQuery, Seconds
@@ -153,9 +154,13 @@ def api_key_operations(keys: ApiKeyManagement, base: str) -> list[Operation]:
         item = await keys.change(call.tenant, call.path("key_id"), wanted, call.versions())
         return key_entity(item, base)
 
+    def rotated(made: MadeKey) -> Response:
+        return secret_entity(made, base)
+
     async def rotate(call: Call) -> Response:
-        wanted = (await call.body(RotationBody)).wanted()
-        return secret_entity(await keys.rotate(call.tenant, call.path("key_id"), wanted), base)
+        wanted, once = (await call.body(RotationBody)).wanted(), call.once(rotated)
+        key_id, seen = call.path("key_id"), call.versions()
+        return rotated(await keys.rotate(call.tenant, key_id, wanted, seen, once))
 
     async def revoke(call: Call) -> Response:
         return key_entity(await keys.revoke(call.tenant, call.path("key_id")), base)
@@ -169,6 +174,14 @@ def api_key_operations(keys: ApiKeyManagement, base: str) -> list[Operation]:
         ),
         Operation("getApiKey", "GET", one, read_them, read),
         Operation("changeApiKey", "PATCH", one, write_them, change, body=KeyChangeBody),
-        Operation("rotateApiKey", "POST", f"{one}/rotate", write_them, rotate, body=RotationBody),
+        Operation(
+            "rotateApiKey",
+            "POST",
+            f"{one}/rotate",
+            write_them,
+            rotate,
+            body=RotationBody,
+            creates=True,
+        ),
         Operation("revokeApiKey", "POST", f"{one}/revoke", write_them, revoke),
     ]

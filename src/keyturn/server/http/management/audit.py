@@ -8,7 +8,8 @@ from pydantic import StringConstraints
 from starlette.responses import Response, StreamingResponse
 
 from ...domain.errors import invalid_request
-from ...domain.model import AuditEvent
+from ...domain.ids import parse_id
+from ...domain.trail import AuditEvent
 from ...services.callers import Needs
 from ...services.management.audit import AuditTrail
 from ...services.ports import AuditFilter
@@ -32,7 +33,8 @@ class ExportQuery(Query):
         """For the service. Raises Refusal when it ends before it begins."""
         if self.since is not None and self.until is not None and self.until <= self.since:
             raise invalid_request("until must be later than since.", field="until")
-        return AuditFilter(self.since, self.until, self.actor, self.action, self.target)
+        target = parse_id(self.target or "") or self.target
+        return AuditFilter(self.since, self.until, self.actor, self.action, target)
 
 
 class EventQuery(ExportQuery, PageQuery):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from ...services.callers import Needs
@@ -13,6 +13,7 @@ from ..fields import Body, Email, Id, PageQuery
 from ..operation import Call, Operation, Own, done, listed, part, shown
 
 _DAY = 86_400
+InvitationCode = Annotated[str, StringConstraints(max_length=128)]
 
 
 class NewInvitation(Body):
@@ -30,7 +31,7 @@ class InvitationQuery(PageQuery):
 
 
 class InvitationAnswer(Body):
-    """What becomes of an invitation."""
+    """What becomes of a service user's invitation."""
 
     state: Literal["accepted", "declined"]
 
@@ -38,6 +39,12 @@ class InvitationAnswer(Body):
     def accepted(self) -> bool:
         """Whether it is to become a membership."""
         return self.state == "accepted"
+
+
+class OwnInvitationAnswer(InvitationAnswer):
+    """What becomes of one's own; `code` is the invitation's."""
+
+    code: Annotated[InvitationCode | None, Field(repr=False)] = None
 
 
 def offer_view(offer: Offer, at: str) -> dict[str, Any]:
@@ -103,9 +110,9 @@ def invitation_operations(invitations: InvitationManagement, base: str) -> list[
         return listed(Page(await invitations.own(call.own)), own_view)
 
     async def answer(call: Call) -> Response:
-        given = await call.body(InvitationAnswer)
+        given = await call.body(OwnInvitationAnswer)
         offer = await invitations.answer(
-            call.own, call.path("invitation_id"), accepted=given.accepted
+            call.own, call.path("invitation_id"), accepted=given.accepted, code=given.code
         )
         return shown(own_view(offer))
 
@@ -147,7 +154,7 @@ def invitation_operations(invitations: InvitationManagement, base: str) -> list[
             "/users/me/invitations/{invitation_id}",
             Own(),
             answer,
-            body=InvitationAnswer,
+            body=OwnInvitationAnswer,
         ),
         Operation("listServiceUserInvitations", "GET", users, read_them, list_of_user),
         Operation(

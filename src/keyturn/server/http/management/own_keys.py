@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from ...services.management.api_keys import MadeKey
+from ...services.management.key_making import MadeKey
 from ...services.management.own_keys import OwnKeys
 from ..caller import tenant_choice
 from ..fields import PageQuery
@@ -42,9 +42,13 @@ def own_key_operations(keys: OwnKeys, base: str) -> list[Operation]:
         item = await keys.change(call.own, call.path("key_id"), wanted, call.versions())
         return key_entity(item, base)
 
+    def rotated(made: MadeKey) -> Response:
+        return secret_entity(made, base)
+
     async def rotate(call: Call) -> Response:
-        wanted = (await call.body(RotationBody)).wanted()
-        return secret_entity(await keys.rotate(call.own, call.path("key_id"), wanted), base)
+        wanted, once = (await call.body(RotationBody)).wanted(), call.once(rotated)
+        key_id, seen = call.path("key_id"), call.versions()
+        return rotated(await keys.rotate(call.own, key_id, wanted, seen, once))
 
     async def revoke(call: Call) -> Response:
         return key_entity(await keys.revoke(call.own, call.path("key_id")), base)
@@ -58,6 +62,14 @@ def own_key_operations(keys: OwnKeys, base: str) -> list[Operation]:
         ),
         Operation("getOwnApiKey", "GET", one, own, read),
         Operation("renameOwnApiKey", "PATCH", one, own, change, body=KeyChangeBody),
-        Operation("rotateOwnApiKey", "POST", f"{one}/rotate", own, rotate, body=RotationBody),
+        Operation(
+            "rotateOwnApiKey",
+            "POST",
+            f"{one}/rotate",
+            own,
+            rotate,
+            body=RotationBody,
+            creates=True,
+        ),
         Operation("revokeOwnApiKey", "POST", f"{one}/revoke", own, revoke),
     ]

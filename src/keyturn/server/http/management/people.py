@@ -9,11 +9,10 @@ from ...services.management.people import Joined, Newcomer, PeopleManagement
 from ..fields import Body, Name
 from ..operation import Call, Operation, Own, Public, done, shown
 from .api_keys import made_view
-from .invitations import offer_view
+from .invitations import InvitationCode, offer_view
 
 # What may be a password, the rules say (domain.passwords); this bounds what they look at.
 _Password = Annotated[str, StringConstraints(max_length=1024)]
-_Code = Annotated[str, StringConstraints(max_length=128)]
 
 
 class FirstKey(Body):
@@ -25,7 +24,7 @@ class FirstKey(Body):
 class Acceptance(Body):
     """An invitation's code, and who accepts it."""
 
-    code: Annotated[_Code, Field(repr=False)]
+    code: Annotated[InvitationCode, Field(repr=False)]
     password: Annotated[_Password, Field(repr=False)]
     name: Name | None = None
     api_key: FirstKey | None = None

@@ -117,6 +117,8 @@ def tenant_operations(tenants: TenantManagement, base: str) -> list[Operation]:
         )
 
     read_them, write_them = Needs("tenants:read"), Needs("tenants:write")
+    # The policy says whether service users administer: they do not let themselves.
+    settle = Needs("tenants:write", administers=True)
     one = "/tenants/{tenant_id}"
     return [
         Operation("listTenants", "GET", "/tenants", read_them, list_tenants, query=TenantQuery),
@@ -129,7 +131,5 @@ def tenant_operations(tenants: TenantManagement, base: str) -> list[Operation]:
         Operation("suspendTenant", "POST", f"{one}/suspend", write_them, suspend),
         Operation("resumeTenant", "POST", f"{one}/resume", write_them, resume),
         Operation("getTenantPolicy", "GET", f"{one}/policy", read_them, policy),
-        Operation(
-            "setTenantPolicy", "PUT", f"{one}/policy", write_them, set_policy, body=NewPolicy
-        ),
+        Operation("setTenantPolicy", "PUT", f"{one}/policy", settle, set_policy, body=NewPolicy),
     ]

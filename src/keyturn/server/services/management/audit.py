@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from ...domain.model import AuditEvent
+from ...domain.trail import AuditEvent
 from ..callers import TenantCaller
 from ..ports import AuditFilter, Page, Slice, Store
 

@@ -8,6 +8,7 @@ from ...domain.administration import may_give
 from ...domain.endpoints import (
     Endpoint,
     Opening,
+    administers_users,
     check_opening,
     mentioned,
     search,
@@ -15,8 +16,8 @@ from ...domain.endpoints import (
 )
 from ...domain.errors import Code, Refusal, conflict, not_found
 from ...domain.ids import new_id
-from ...domain.model import Json
-from ..callers import TenantCaller
+from ...domain.trail import Json
+from ..callers import OWN_SERVICE, TenantCaller
 from ..ports import Page, Slice, Store
 from .changes import Change, Changes, Once, Versions, need_version
 from .paging import paged
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 #: Of one tenant.
 MAX_ENDPOINTS = 5_000
+#: Of one tenant and those above it together: a search looks through all of them.
+MAX_VISIBLE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +123,22 @@ class Catalogue:
         shape(new.path)
         opened_by = check_opening(new.opened_by, "opened_by")
         async with self._changes.begin(caller.actor, caller.tenant_id, once) as change:
-            endpoint = Endpoint(
-                id=new_id(),
-                tenant_id=caller.tenant_id,
-                service=new.service,
-                method=new.method,
-                path=new.path,
-                name=new.name,
-                opened_by=opened_by,
-                deprecated=new.deprecated,
-                experimental=new.experimental,
-                administrative=new.administrative,
-                created_at=change.now,
-                updated_at=change.now,
-                version=1,
+            endpoint = marked(
+                Endpoint(
+                    id=new_id(),
+                    tenant_id=caller.tenant_id,
+                    service=new.service,
+                    method=new.method,
+                    path=new.path,
+                    name=new.name,
+                    opened_by=opened_by,
+                    deprecated=new.deprecated,
+                    experimental=new.experimental,
+                    administrative=new.administrative,
+                    created_at=change.now,
+                    updated_at=change.now,
+                    version=1,
+                )
             )
             await write(change, caller, new=[endpoint])
             change.note("endpoint.created", endpoint.id, after=_shown(endpoint))
@@ -170,9 +175,7 @@ class Catalogue:
             endpoint = await _own(change, caller, endpoint_id, seen)
             users = await change.tx.endpoints.listed_by([endpoint.id])
             if users and not force:
-                raise conflict(
-                    "The endpoint stands on API keys' lists. With ?force=true they lose it."
-                )
+                raise conflict("The endpoint stands on API keys' lists. Force takes it off them.")
             await change.tx.endpoints.remove(endpoint.id)
             change.reauthorise(users)
             change.note("endpoint.deleted", endpoint.id, before=_shown(endpoint))
@@ -193,16 +196,29 @@ async def write(
     """
     endpoints = change.tx.endpoints
     if new:
-        if await endpoints.count(caller.tenant_id) + len(new) > MAX_ENDPOINTS:
+        own, visible = await endpoints.count(caller.tenant_id)
+        if own + len(new) > MAX_ENDPOINTS:
             raise conflict(f"A tenant's catalogue has at most {MAX_ENDPOINTS} endpoints.")
+        if visible + len(new) > MAX_VISIBLE:
+            raise conflict(f"A tenant and those above it have at most {MAX_VISIBLE} endpoints.")
         await endpoints.add(new)
     await endpoints.save([replace(after, updated_at=change.now) for _, after in changed])
     written = [*new, *(after for _, after in changed)]
     names = frozenset[str]().union(*(mentioned(endpoint.opened_by) for endpoint in written))
     await register_unknown(change, caller.tenant_id, names)
-    reopened = [pair for pair in changed if set(pair[0].opened_by) != set(pair[1].opened_by)]
+    reopened = [pair for pair in changed if _given(pair[0]) != _given(pair[1])]
     await _need_not_widen(change, caller, reopened)
     change.reauthorise(await endpoints.listed_by([endpoint.id for endpoint, _ in reopened]))
+
+
+def marked(endpoint: Endpoint) -> Endpoint:
+    """The same, `administrative` if it is one of Keyturn's own that administer users (F6).
+
+    A catalogue says what it likes of other services; of this one, the truth is known.
+    """
+    if endpoint.service == OWN_SERVICE and administers_users(endpoint.method, endpoint.path):
+        return replace(endpoint, administrative=True)
+    return endpoint
 
 
 def opening_shown(opened_by: Opening) -> list[list[str]]:
@@ -217,9 +233,7 @@ async def _need_not_widen(
     beyond = [
         after.id
         for before, after in reopened
-        if not may_give(
-            caller.permissions, mentioned(after.opened_by) - mentioned(before.opened_by)
-        )
+        if not may_give(caller.permissions, mentioned(_given(after)) - mentioned(_given(before)))
     ]
     if beyond and await change.tx.endpoints.listed_by(beyond):
         raise Refusal(
@@ -228,6 +242,11 @@ async def _need_not_widen(
             "in this tenant.",
             detail="nobody gives what they lack",
         )
+
+
+def _given(endpoint: Endpoint) -> frozenset[frozenset[str]]:
+    """What keys that list it may carry because of it."""
+    return frozenset() if endpoint.administrative else frozenset(endpoint.opened_by)
 
 
 async def _own(change: Change, caller: TenantCaller, endpoint_id: str, seen: Versions) -> Endpoint:
@@ -242,13 +261,15 @@ def _edited(endpoint: Endpoint, edit: EndpointEdit) -> Endpoint:
     opened_by = endpoint.opened_by
     if edit.opened_by is not None:
         opened_by = check_opening(edit.opened_by, "opened_by")
-    return replace(
-        endpoint,
-        name=_or(edit.name, endpoint.name),
-        opened_by=opened_by,
-        deprecated=_or(edit.deprecated, endpoint.deprecated),
-        experimental=_or(edit.experimental, endpoint.experimental),
-        administrative=_or(edit.administrative, endpoint.administrative),
+    return marked(
+        replace(
+            endpoint,
+            name=_or(edit.name, endpoint.name),
+            opened_by=opened_by,
+            deprecated=_or(edit.deprecated, endpoint.deprecated),
+            experimental=_or(edit.experimental, endpoint.experimental),
+            administrative=_or(edit.administrative, endpoint.administrative),
+        )
     )
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from ...domain.errors import Code, Refusal, not_found
-from ...domain.model import Actor, AuditEvent, Json, Revocation, RevocationKind
+from ...domain.errors import Code, Refusal, bad_token, not_found
+from ...domain.model import Revocation, RevocationKind
 from ...domain.sessions import Lifetimes
+from ...domain.trail import Actor, AuditEvent, Json
 from ..ports import AnswerSealer, KeptAnswer, RevocationList, Store, Transaction
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class Change:
         self.tx = tx
         self.now = now
         self._actor = actor
-        self._tenant_id = tenant_id
+        self.tenant_id = tenant_id
         self.events: list[AuditEvent] = []
         self.revocations: list[Revocation] = []
         self.users: set[str] = set()
@@ -90,7 +91,7 @@ class Change:
                 action,
                 "done",
                 actor=self._actor,
-                tenant_id=tenant_id or self._tenant_id,
+                tenant_id=tenant_id or self.tenant_id,
                 target=target,
                 data=told,
             )
@@ -136,13 +137,17 @@ class Changes:
     ) -> AsyncIterator[Change]:
         """One change in a tenant; all changes of one tenant happen one after the other.
 
+        Who waited for others may have lost, by what those did, what it was admitted for: so
+        token and key are looked at again, and hold until the end.
+
         Raises Replayed when `once` was done before, Refusal `idempotency_key_reused` when that
-        was another request, `not_found` when the tenant is gone.
+        was another request, `invalid_token`, `not_found` when the tenant is gone.
         """
         async with self._store.transaction() as tx:
             if not await tx.tenants.lock(tenant_id):
                 raise not_found("the tenant is gone")
             change = Change(tx, await tx.now(), actor, tenant_id)
+            await _need_standing_token(tx, actor, change.now)
             if once is not None:
                 await self._replay(tx, once, change.now)
             yield change
@@ -172,3 +177,20 @@ class Changes:
     async def _keep(self, tx: Transaction, once: Once[Any], body: bytes, now: datetime) -> None:
         kept = KeptAnswer(once.request, self._sealer.seal(body, once.answer_id))
         await tx.kept_answers.add(once.answer_id, kept, now + KEPT)
+
+
+async def _need_standing_token(tx: Transaction, actor: Actor, now: datetime) -> None:
+    """Raises Refusal `invalid_token` when the actor came with a token that has ended since."""
+    if actor.key_id is None or actor.epoch is None:
+        return
+    held = await tx.api_keys.hold(actor.key_id)
+    session = (RevocationKind.SESSION, actor.session_id or "")
+    if (
+        held is None
+        or await tx.revocations.find([session])
+        or held.epoch > actor.epoch
+        or held.disabled_at is not None
+        or held.revoked_at is not None
+        or (held.expires_at is not None and held.expires_at <= now)
+    ):
+        raise bad_token("ended while the call waited for its turn")

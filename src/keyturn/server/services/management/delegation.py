@@ -3,6 +3,10 @@
 A key is made, or given a new secret, with an access token, and a token can carry less than its
 key gives: it may be for one tenant, or narrowed by scope. For one tenant it makes a key that
 works there alone. A token narrowed by scope makes none, since no key is that narrow.
+
+So it is for the keys that administrators make for others: networks, endpoints, tenant and time
+of their own key bound those, else two service users with narrow keys would make each other wide
+ones. What the key's roles and the token's scope leave out, they lack when roles are compared.
 """
 
 from collections.abc import Callable, Collection
@@ -10,10 +14,10 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ...domain.authority import carries_all
-from ...domain.errors import Code, Refusal
-from ...domain.model import ApiKey
+from ...domain.errors import Code, Refusal, bad_token
+from ...domain.model import ApiKey, UserKind
 from ...domain.networks import within
-from ..callers import OwnCaller
+from ..callers import OwnCaller, TenantCaller
 from ..ports import KeyLookup, Transaction
 
 T = TypeVar("T")
@@ -69,6 +73,22 @@ async def bounds_of(tx: Transaction, lookup: KeyLookup, caller: OwnCaller) -> Ap
             "The token carries less than its API key gives: exchange the key without a scope.",
         )
     return replace(key, tenant_id=token.tenant_id or key.tenant_id)
+
+
+async def bounds_for_others(tx: Transaction, caller: TenantCaller) -> ApiKey:
+    """What bounds keys that the caller makes for others: its own key, but for its roles.
+
+    A person's key may end before those it makes: service users outlive who made them (N1), and
+    people are told to have keys that expire. A program's may not, or it would outlive itself.
+
+    Raises Refusal `invalid_token` when that key has just gone.
+    """
+    key = await tx.api_keys.get(caller.token.key_id)
+    if key is None:
+        raise bad_token("the key is gone")
+    if caller.kind is UserKind.HUMAN:
+        key = replace(key, expires_at=None, idle_timeout=None)
+    return replace(key, role_ids=None)
 
 
 async def _carries_all(tx: Transaction, lookup: KeyLookup, caller: OwnCaller, key: ApiKey) -> bool:

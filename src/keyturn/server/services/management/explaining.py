@@ -1,11 +1,12 @@
 """Which permission does this call need, and which of my keys may make it?"""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ...domain.endpoints import Endpoint, answering, best_match, opens, segments, shape
-from ...domain.errors import not_found
+from ...domain.errors import Code, Refusal
 from ...domain.model import ApiKey, Role
 from ..callers import TenantCaller
 from ..ports import Clock, KeyLookup, Slice, Store
@@ -34,7 +35,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a call hits, which roles open it, and which of the caller's keys may make it."""
+    """What a call hits, which roles open it, and which of the caller's keys may make it.
+
+    `roles` is empty for a caller without `roles:read`.
+    """
 
     endpoints: tuple[Endpoint, ...]
     roles: tuple[Role, ...]
@@ -63,14 +67,20 @@ class Explaining:
             candidates = await tx.endpoints.candidates(
                 caller.tenant_id, answering(method), segments(path)
             )
-            hit = best_match((c for c in candidates if service in (None, c.service)), method, path)
-            if not hit:
-                raise not_found("no such endpoint in the catalogue")
-            roles = await tx.roles.in_tenant(caller.tenant_id)
+            wanted = (c for c in candidates if service in (None, c.service))
+            # There may be thousands; other callers are served meanwhile.
+            found = await asyncio.to_thread(best_match, wanted, method, path)
+            if not found:
+                raise Refusal(Code.NOT_FOUND, "The catalogue of this tenant has no such endpoint.")
+            by_id = {e.id: e for e in await tx.endpoints.many([entry.id for entry in found])}
+            hit = [by_id[entry.id] for entry in found if entry.id in by_id]
+            # Who may not list roles is not told of any.
+            named = "roles:read" in caller.permissions
+            roles = await tx.roles.in_tenant(caller.tenant_id) if named else ()
             part = Slice(MAX_KEYS)
             keys = await tx.api_keys.of_user(caller.user_id, part, newest_first=True)
         return Explanation(
-            hit,
+            tuple(hit),
             tuple(role for role in roles if _opened(hit, role.permissions)),
             tuple([Verdict(key, await self._why(key, caller, hit)) for key in keys.items]),
         )
@@ -89,7 +99,8 @@ class Explaining:
         if not opened:
             return Why.ROLE_LACKS_PERMISSION
         listed = record.endpoint_ids
-        if listed is not None and not any(endpoint.id in listed for endpoint in opened):
+        carried = held if record.opened is None else held & record.opened
+        if listed is not None and not any(e.id in listed for e in _opened(opened, carried)):
             return Why.NOT_ON_ALLOW_LIST
         return Why.OK
 

@@ -1,23 +1,33 @@
 """Takes a resource server's endpoints over from its OpenAPI document."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from ...domain.endpoints import Endpoint, shape
+from ...domain.errors import Unavailable
 from ...domain.ids import new_id
-from ...domain.model import Json
+from ...domain.trail import Json
 from ..callers import TenantCaller
-from ..openapi_document import Described, read_openapi
-from .catalogue import opening_shown, write
-from .changes import Change, Changes
+from ..openapi_document import Described, Imported, read_openapi
+from .catalogue import marked, opening_shown, write
+from .changes import Changes
 
 #: In the answer to one import.
 MAX_WARNINGS = 100
 # Endpoints in the audit row of one import that are opened otherwise now.
 _MAX_NOTED = 100
+#: Seconds that a document may wait for its turn, and be read.
+READ_WAIT = 10.0
+
+# One: threads share the interpreter, and each one more makes everybody else wait longer.
+_reader = ThreadPoolExecutor(1, "imports")
 
 _Pair = tuple[Endpoint, Endpoint]
+# By method and shape.
+_ByPlace = Mapping[tuple[str, str], Described]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +54,15 @@ class Imports:
         lacks are marked deprecated. Unknown permissions are registered.
 
         Raises Refusal `invalid_request` for what is no such document, `conflict` when the
-        catalogue would get too full, and `insufficient_scope` as `Catalogue.edit` does.
+        catalogue would get too full, and `insufficient_scope` as `Catalogue.edit` does;
+        Unavailable when too many documents are being read.
         """
-        # Megabytes of a stranger's: other callers are served meanwhile.
-        imported = await asyncio.to_thread(read_openapi, document)
+        described, imported = await _in_turn(document)
         async with self._changes.begin(caller.actor, caller.tenant_id) as change:
-            there = {
-                (endpoint.method, endpoint.shape): endpoint
-                for endpoint in await change.tx.endpoints.of_service(caller.tenant_id, service)
-            }
-            new: list[Endpoint] = []
-            updated: list[_Pair] = []
-            for described in imported.endpoints:
-                before = there.pop((described.method, shape(described.path)), None)
-                if before is None:
-                    new.append(_new(described, change, caller.tenant_id, service))
-                elif (after := _updated(before, described)) != before:
-                    updated.append((before, after))
-            missing = [
-                (gone, replace(gone, deprecated=True))
-                for gone in there.values()
-                if not gone.deprecated
-            ]
+            there = await change.tx.endpoints.of_service(caller.tenant_id, service)
+            new, updated, missing = await asyncio.to_thread(
+                _compared, described, there, caller.tenant_id, service, change.now
+            )
             await write(change, caller, new=new, changed=[*updated, *missing])
             report = ImportReport(
                 added=len(new),
@@ -87,8 +84,46 @@ class Imports:
             return report
 
 
-def _new(described: Described, change: Change, tenant_id: str, service: str) -> Endpoint:
-    return Endpoint(
+async def _in_turn(document: object) -> tuple[_ByPlace, Imported]:
+    """Reads megabytes of a stranger's in a thread, while other callers are served."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(READ_WAIT):
+            return await loop.run_in_executor(_reader, _read, document)
+    except TimeoutError:
+        raise Unavailable("documents wait too long to be read") from None
+
+
+def _read(document: object) -> tuple[_ByPlace, Imported]:
+    imported = read_openapi(document)
+    return {(each.method, shape(each.path)): each for each in imported.endpoints}, imported
+
+
+def _compared(
+    described: _ByPlace,
+    there: Sequence[Endpoint],
+    tenant_id: str,
+    service: str,
+    now: datetime,
+) -> tuple[list[Endpoint], list[_Pair], list[_Pair]]:
+    """What is new, what changes, and what the document lacks."""
+    before = {(endpoint.method, endpoint.shape): endpoint for endpoint in there}
+    new, updated = [], []
+    for place, each in described.items():
+        if place not in before:
+            new.append(_new(each, tenant_id, service, now))
+        elif (after := _updated(before[place], each)) != before[place]:
+            updated.append((before[place], after))
+    missing = [
+        (gone, replace(gone, deprecated=True))
+        for place, gone in before.items()
+        if place not in described and not gone.deprecated
+    ]
+    return new, updated, missing
+
+
+def _new(described: Described, tenant_id: str, service: str, now: datetime) -> Endpoint:
+    endpoint = Endpoint(
         id=new_id(),
         tenant_id=tenant_id,
         service=service,
@@ -99,14 +134,15 @@ def _new(described: Described, change: Change, tenant_id: str, service: str) -> 
         deprecated=described.deprecated,
         experimental=described.experimental,
         administrative=described.administrative,
-        created_at=change.now,
-        updated_at=change.now,
+        created_at=now,
+        updated_at=now,
         version=1,
     )
+    return marked(endpoint)
 
 
 def _updated(endpoint: Endpoint, described: Described) -> Endpoint:
-    return replace(
+    updated = replace(
         endpoint,
         path=described.path,
         name=described.name,
@@ -115,6 +151,7 @@ def _updated(endpoint: Endpoint, described: Described) -> Endpoint:
         experimental=described.experimental,
         administrative=described.administrative,
     )
+    return marked(updated)
 
 
 def _bounded(warnings: Sequence[str]) -> tuple[str, ...]:

@@ -10,19 +10,19 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from hashlib import sha256
 
-from ...domain.errors import conflict, not_found
+from ...domain.addresses import is_generated
+from ...domain.errors import Code, Refusal, conflict, invalid_request, not_found
 from ...domain.ids import SECRET_LETTERS, base62, new_id
 from ...domain.model import Invitation, InvitationState, Role, User, UserKind
 from ..callers import OwnCaller, TenantCaller
-from ..ports import Mail, Mailer, Page, Slice, Store, Transaction
+from ..ports import KeyLookup, Mail, Mailer, Page, Slice, Store, Transaction
 from .changes import Changes, Once
-from .offers import Offer, OfferState, answered, end, offer_of, offered_to, offers_of
+from .delegation import bounds_of
+from .offers import Offer, OfferState, answered, end, needs_code, offer_of, offered_to, offers_of
 from .standing import home_service_user, need_standing, role_to_give
 
 #: Offers of one tenant that wait for an answer.
 MAX_PENDING = 1_000
-#: Where generated addresses end. Nothing is ever sent there, be there such a user or not.
-_GENERATED = ".service.keyturn.internal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,13 @@ def code_hash(code: str) -> bytes:
 class InvitationManagement:
     """Offers of the caller's tenant; the caller's own; those to its service users."""
 
-    def __init__(self, store: Store, changes: Changes, mailer: Mailer, accept_url: str) -> None:
+    def __init__(
+        self, store: Store, changes: Changes, lookup: KeyLookup, mailer: Mailer, accept_url: str
+    ) -> None:
         """`accept_url` is where people send a code, and stands in their mails."""
         self._store = store
         self._changes = changes
+        self._lookup = lookup
         self._mailer = mailer
         self._accept_url = accept_url
 
@@ -132,15 +135,30 @@ class InvitationManagement:
         """What the caller can answer."""
         return await self._pending(caller.record.username)
 
-    async def answer(self, caller: OwnCaller, invitation_id: str, *, accepted: bool) -> Offer:
+    async def answer(
+        self, caller: OwnCaller, invitation_id: str, *, accepted: bool, code: str | None = None
+    ) -> Offer:
         """Accepts or declines an offer to the caller.
 
-        Raises Refusal `not_found` for one to others, `conflict` for one that is not pending
-        any more, or that nobody stands behind any more.
+        What a person is offered takes the `code` to accept: an account says
+        nothing about who reads the mail that is sent to its address (offers.needs_code).
+
+        Raises Refusal `not_found` for one to others, `insufficient_scope` for a token that
+        carries less than its user has, `invalid_request` for `code`, `conflict` for an offer
+        that is not pending any more, or that nobody stands behind any more.
         """
         async with self._store.transaction() as tx:
             user = await self_of(tx, caller)
-            tenant_id = (await offered_to(tx, user, invitation_id)).tenant_id
+            invitation = await offered_to(tx, user, invitation_id)
+            await self._need_whole(tx, caller)
+            if accepted and needs_code(user):
+                given = code_hash(code or "")
+                if not await tx.invitations.is_code(invitation.id, given):
+                    raise invalid_request(
+                        "To accept this invitation takes the code that was sent with it.",
+                        field="code",
+                    )
+            tenant_id = invitation.tenant_id
         async with self._changes.begin(caller.actor, tenant_id) as change:
             invitation = await offered_to(change.tx, user, invitation_id)
             return await answered(change, user, invitation, accepted=accepted)
@@ -179,6 +197,19 @@ class InvitationManagement:
             )
             return offer
 
+    async def _need_whole(self, tx: Transaction, caller: OwnCaller) -> None:
+        """Raises Refusal when the caller's key, or its token, has less than the user's roles.
+
+        What is made for one job does not gain its user another role. (An allow-list of endpoints
+        has this one, or the call had not come here; one of networks bounds no roles.)
+        """
+        bounds = await bounds_of(tx, self._lookup, caller)
+        if bounds.tenant_id is not None or bounds.role_ids is not None:
+            raise Refusal(
+                Code.INSUFFICIENT_SCOPE,
+                "Invitations are answered with an API key, and a token of it, for all one's roles.",
+            )
+
     async def _pending(self, email: str) -> tuple[Offer, ...]:
         async with self._store.transaction() as tx:
             now = await tx.now()
@@ -186,7 +217,7 @@ class InvitationManagement:
 
     async def _mailed(self, caller: TenantCaller, invited: Invited, invitee: User | None) -> bool:
         offer, to = invited.offer, invited.offer.invitation.email
-        if to.casefold().endswith(_GENERATED):
+        if is_generated(to):
             return False
         if invitee is not None and invitee.kind is UserKind.SERVICE:
             return False
@@ -217,7 +248,7 @@ To accept, choose a password and send both:
     {{"code": "{code}", "password": "…"}}
 
 Whoever has a password here already, sends that one. With an API key, the invitation can also be
-accepted, or declined, in the list of your own invitations.
+accepted, with the code, or declined, in the list of your own invitations.
 
 If you did not expect this, do nothing: nothing happens.
 """

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from ...domain.model import ApiKey, Json
+from ...domain.model import ApiKey
 from ...domain.policy import effective
+from ...domain.trail import Json
 from ..ports import Page, Transaction
 
 #: Why a key was revoked, as it is stored.

@@ -83,6 +83,9 @@ async def disable(change: Change, user: User, *, reason: str = REQUEST) -> None:
 
 async def delete(change: Change, user: User, ends: datetime, *, reason: str = REQUEST) -> None:
     """Deletes a user with its keys and sessions; its access tokens end at once (W3)."""
+    for membership, role in await change.tx.memberships.of_user(user.id):
+        before = {"role": role.name}
+        change.note("membership.deleted", user.id, before=before, tenant_id=membership.tenant_id)
     await change.tx.users.remove(user.id)
     change.revoke(Revocation(RevocationKind.USER, user.id, ends, EVERY_EPOCH))
     _note(change, "service_user.deleted", user, reason)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from ...domain.addresses import folded_address
 from ...domain.administration import may_give
 from ...domain.errors import conflict, not_found
 from ...domain.model import Invitation, InvitationState, Membership, Role, User, UserKind
@@ -64,7 +65,7 @@ async def offer_of(tx: Transaction, invitation: Invitation, now: datetime) -> Of
 async def offered_to(tx: Transaction, user: User, invitation_id: str) -> Invitation:
     """The invitation, if it is for this user. Raises Refusal `not_found`."""
     invitation = await tx.invitations.get(invitation_id)
-    if invitation is None or invitation.email.casefold() != user.username.casefold():
+    if invitation is None or folded_address(invitation.email) != folded_address(user.username):
         raise not_found("no such invitation for the user")
     return invitation
 
@@ -117,11 +118,24 @@ async def end(change: Change, invitation: Invitation, state: InvitationState) ->
     return replace(invitation, state=state, answered_at=change.now)
 
 
+def needs_code(user: User) -> bool:
+    """Whether `user` must show an invitation's code to accept it, besides its own token.
+
+    A person's address is proved by nothing: whoever invited it first saw that code, and may have
+    made the account with it. What is sent to the address later is for who reads the mail there,
+    and the code tells. A service user's address is generated: whoever invites it means that very
+    user.
+    """
+    return user.kind is UserKind.HUMAN
+
+
 async def role_offered(tx: Transaction, invitation: Invitation) -> Role | None:
     """The role, if whoever offered it could do so now; else None.
 
     An offer lives for days. It must not outlive the authority that it was made with.
     """
+    if await tx.tenants.suspended(invitation.tenant_id):
+        return None
     role = await tx.roles.get(invitation.role_id)
     inviter = await tx.users.get(invitation.created_by or "")
     if role is None or inviter is None or inviter.disabled_at is not None:

@@ -6,9 +6,9 @@ from ...domain.errors import Code, Refusal, invalid_request, not_a_member, not_f
 from ...domain.model import ApiKey, User
 from ..callers import OwnCaller
 from ..ports import ApiKeyFormat, KeyLookup, Page, Slice, Store, Transaction
-from .api_keys import KeyChange, MadeKey, WantedKey, change_key, make_key
 from .changes import Changes, Once, Versions
 from .delegation import bounds_of, need_within
+from .key_making import KeyChange, MadeKey, WantedKey, change_key, make_key
 from .key_states import ListedKey, listed, listed_page
 from .rotation import WantedRotation, revoke_key, rotate_key
 
@@ -45,7 +45,8 @@ class OwnKeys:
         """A further key, as narrow as the present one or narrower; it works in `tenant_id` alone.
 
         Raises Refusal `insufficient_scope` for what is wider, and for a token that is narrowed
-        by scope; `access_denied` for another tenant than the token's; and as `make_key`.
+        by scope; `access_denied` for another tenant than the token's, and for a user who has
+        no role left anywhere; and as `make_key`.
         """
         if tenant_id is not None and wanted.tenant_id not in (None, tenant_id):
             raise invalid_request("x-tenant-id says otherwise.", field="tenant_id")
@@ -57,6 +58,8 @@ class OwnKeys:
         wanted = replace(wanted, tenant_id=tenant_id or wanted.tenant_id)
         async with self._changes.begin(caller.actor, bounds.home_tenant_id, once) as change:
             user = await _user(change.tx, caller)
+            if not await change.tx.memberships.of_user(user.id):
+                raise Refusal(Code.ACCESS_DENIED, "You have no role in any tenant.")
             made = await make_key(
                 change, self._format, user, wanted, made_by=user.id, within=bounds
             )
@@ -77,25 +80,43 @@ class OwnKeys:
             user = await _user(change.tx, caller)
             return await listed(change.tx, await change_key(change, user, key, wanted, seen))
 
-    async def rotate(self, caller: OwnCaller, key_id: str, wanted: WantedRotation) -> MadeKey:
+    async def rotate(
+        self,
+        caller: OwnCaller,
+        key_id: str,
+        wanted: WantedRotation,
+        seen: Versions = None,
+        once: Once[MadeKey] | None = None,
+    ) -> MadeKey:
         """A new secret for a key that is no wider than what the caller came with.
 
         Raises Refusal `not_found`, `insufficient_scope`, and as `rotate_key`.
         """
-        async with self._changes.begin(caller.actor, caller.record.home_tenant_id) as change:
-            key = await _own(change.tx, caller, key_id)
-            need_within(key, await bounds_of(change.tx, self._lookup, caller))
-            return MadeKey(*await rotate_key(change, self._format, key, wanted))
+        # Before an earlier answer is repeated, which holds a secret.
+        async with self._store.transaction() as tx:
+            await self._within(tx, caller, key_id)
+        home = caller.record.home_tenant_id
+        async with self._changes.begin(caller.actor, home, once) as change:
+            key = await self._within(change.tx, caller, key_id)
+            return change.made(MadeKey(*await rotate_key(change, self._format, key, wanted, seen)))
 
     async def revoke(self, caller: OwnCaller, key_id: str) -> ListedKey:
-        """Ends a key, also the present one, with all that was issued for it.
+        """Ends a key with all that was issued for it: the present one, or one that is no wider
+        than what the caller came with.
 
-        Raises Refusal `not_found`.
+        Raises Refusal `not_found`, `insufficient_scope`.
         """
         async with self._changes.begin(caller.actor, caller.record.home_tenant_id) as change:
             key = await _own(change.tx, caller, key_id)
+            if key.id != caller.token.key_id:
+                need_within(key, await bounds_of(change.tx, self._lookup, caller))
             last = self._changes.last_token_ends(change.now)
             return await listed(change.tx, await revoke_key(change, key, last))
+
+    async def _within(self, tx: Transaction, caller: OwnCaller, key_id: str) -> ApiKey:
+        key = await _own(tx, caller, key_id)
+        need_within(key, await bounds_of(tx, self._lookup, caller))
+        return key
 
 
 async def _own(tx: Transaction, caller: OwnCaller, key_id: str) -> ApiKey:

@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass
 
+from ...domain.addresses import is_generated
 from ...domain.authority import whole_roles
 from ...domain.errors import Code, Refusal, conflict, invalid_request, not_found
 from ...domain.ids import new_id, parse_id
-from ...domain.model import Actor, Invitation, Role, User, UserKind
+from ...domain.model import Invitation, Role, User, UserKind
 from ...domain.passwords import check_password
+from ...domain.trail import Actor, AuditEvent
 from ..callers import OwnCaller
 from ..ports import ApiKeyFormat, KeyLookup, Passwords, Store, Transaction
-from .api_keys import MadeKey, WantedKey, make_key
 from .changes import Change, Changes
 from .delegation import bounds_of
 from .invitations import code_hash
+from .key_making import MadeKey, WantedKey, make_key
 from .offboarding import take_roles
 from .offers import Offer, accept, offer_of, role_offered
 
@@ -41,12 +43,17 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class _Invitee:
-    """Who may accept an invitation by its code: nobody yet, or a person and the password's hash."""
+    """Who may accept an invitation by its code, which can be accepted.
+
+    Somebody new, who becomes a user; or a person with the hash of a password. With neither of
+    them nobody may by a code: it is a service user, disabled, or has no password.
+    """
 
     invitation: Invitation
     role: Role
     user: User | None
     stored: str | None
+    is_new: bool = False
 
 
 class PeopleManagement:
@@ -72,31 +79,34 @@ class PeopleManagement:
         Somebody new gets an account, at home in the inviting tenant, with this password; who
         has an account gives its password. A service user has none, and a person without one
         answers with an API key: whoever invites knows the code, and must not gain an account
-        by it. Whatever is wrong with code or password is one refusal, after the same work.
+        by it. Nor whether there is one: a password is looked at before the account is, and
+        every code that can be accepted costs one computation, no other code any.
 
-        Raises Refusal `invalid_request` for `code`, and for a new `password` that nobody should
+        Raises Refusal `invalid_request` for `code`, and for a `password` that nobody should
         have; `conflict` when the tenant may have no more API keys.
         """
+        check_password(newcomer.password, names=())
         invitee = await self._invitee(newcomer.code)
-        if invitee is not None and invitee.user is None:
-            check_password(newcomer.password, names=(invitee.invitation.email,))
+        if invitee is None:
+            raise _bad_code("a code of nothing that can be accepted")
+        invitation, known = invitee.invitation, invitee.user
+        check_password(newcomer.password, names=(invitation.email,))
+        new_hash = None
+        if invitee.is_new:
             new_hash = await self._passwords.hash(newcomer.password)
-        else:
-            new_hash = None
-            stored = None if invitee is None else invitee.stored
-            if not await self._passwords.verify(newcomer.password, stored) or invitee is None:
-                raise _bad_code("unknown code, no account to accept it, or wrong password")
-        known = invitee.user
+        elif not await self._passwords.verify(newcomer.password, invitee.stored):
+            await self._note_refused(invitation, address)
+            raise _bad_code("no account that can accept it, or not its password")
         if known is not None and newcomer.key_name is not None:
             raise invalid_request(
                 "Only somebody new gets a first API key: you have an account.", field="api_key"
             )
         user_id = new_id() if known is None else known.id
-        actor, tenant_id = Actor(user_id, address=address), invitee.invitation.tenant_id
+        actor, tenant_id = Actor(user_id, address=address), invitation.tenant_id
         async with self._changes.begin(actor, tenant_id) as change:
             # It took a while to compute the hash: the code may be spent, the password changed.
             again = await _invitee(change.tx, code_hash(newcomer.code))
-            if again is None or again.stored != invitee.stored:
+            if again is None or (again.is_new, again.stored) != (invitee.is_new, invitee.stored):
                 raise _bad_code("answered or changed meanwhile")
             user = again.user or await _new_person(change, user_id, again.invitation, newcomer)
             if new_hash is not None:
@@ -164,6 +174,19 @@ class PeopleManagement:
             ends = self._changes.last_token_ends(change.now)
             await take_roles(change, left, member, member.roles, ends)
 
+    async def _note_refused(self, invitation: Invitation, address: str | None) -> None:
+        """Tells the inviting tenant that somebody had the code, and no more about whom."""
+        refused = AuditEvent(
+            "invitation.refused",
+            "refused",
+            actor=Actor(address=address),
+            tenant_id=invitation.tenant_id,
+            target=invitation.id,
+            data={"why": "not with this password"},
+        )
+        async with self._store.transaction() as tx:
+            await tx.audit.add([refused])
+
     async def _invitee(self, code: str) -> _Invitee | None:
         async with self._store.transaction() as tx:
             return await _invitee(tx, code_hash(code))
@@ -195,7 +218,7 @@ class PeopleManagement:
 
 
 async def _invitee(tx: Transaction, hashed: bytes) -> _Invitee | None:
-    """Who may accept the invitation by its code; None when nobody may."""
+    """Who may accept the invitation by its code; None for a code of none that can be accepted."""
     invitation = await tx.invitations.by_code(hashed)
     if invitation is None or not invitation.pending(await tx.now()):
         return None
@@ -203,11 +226,13 @@ async def _invitee(tx: Transaction, hashed: bytes) -> _Invitee | None:
     if role is None:
         return None
     user = await tx.users.by_username(invitation.email)
+    # A person with a generated address could be taken for a service user, or stand in one's way.
+    may_be_human = not is_generated(invitation.email)
     if user is None:
-        return _Invitee(invitation, role, None, None)
+        return _Invitee(invitation, role, None, None, is_new=may_be_human)
     stored = await tx.users.password(user.id)
-    if user.kind is not UserKind.HUMAN or user.disabled_at is not None or stored is None:
-        return None
+    if user.kind is not UserKind.HUMAN or user.disabled_at is not None or not may_be_human:
+        stored = None
     return _Invitee(invitation, role, user, stored)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from ...domain.administration import need_to_give
 from ...domain.errors import conflict, invalid_request, not_found
 from ...domain.ids import new_id
-from ...domain.model import Json, Role
+from ...domain.model import Role
 from ...domain.permissions import OWN
+from ...domain.trail import Json
 from ..callers import TenantCaller
 from ..ports import Page, Slice, Store, Transaction
 from .changes import Change, Changes, Once, Versions, need_version
@@ -115,9 +116,12 @@ class RoleManagement:
             role = await _own(change, caller, role_id, seen)
             need_to_give(caller.permissions, role.permissions)
             if not force and await change.tx.roles.in_use(role_id):
-                raise conflict("The role is in use. With ?force=true it is taken away from all.")
-            change.reauthorise(await change.tx.memberships.holders(role_id))
+                raise conflict("The role is in use. Force takes it away from all who have it.")
+            holders = await change.tx.memberships.holders(role_id)
+            change.reauthorise(holders)
             await change.tx.roles.remove(role_id)
+            for user_id in holders:
+                change.note("membership.deleted", user_id, before={"role": role.name})
             change.note("role.deleted", role_id, before=_shown(role))
 
 
@@ -156,7 +160,7 @@ async def _known(
     for number, name in enumerate(names):
         if name in unknown:
             raise invalid_request(
-                "The permission is neither Keyturn's own nor registered here or above.",
+                "Nobody registered this permission here or above: PUT /permissions/{name} does.",
                 field=f"permissions.{number}",
             )
     return wanted

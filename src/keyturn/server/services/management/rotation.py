@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from ...domain.errors import conflict
 from ...domain.model import ApiKey, Revocation, RevocationKind, Rotation
 from ..ports import ApiKeyFormat
-from .changes import Change
+from .changes import Change, Versions, need_version
 from .key_states import REVOKED, KeyState, listed
 
 #: How long an old secret may work beside the new one, in seconds.
@@ -24,17 +24,25 @@ class WantedRotation:
 
 
 async def rotate_key(
-    change: Change, key_format: ApiKeyFormat, key: ApiKey, wanted: WantedRotation
+    change: Change, key_format: ApiKeyFormat, key: ApiKey, wanted: WantedRotation, seen: Versions
 ) -> tuple[ApiKey, str]:
     """The key with a new secret, and the secret. Whether the caller may do that, the caller has
     found out.
 
-    An old secret from an earlier rotation ends: there is one at a time. Sessions go on; whoever
-    must end them, revokes the key. Raises Refusal `conflict` for a key that is dead.
+    There is one old secret at a time: one that still works keeps its promised time, unless the
+    overlap is 0, which ends all but the new one. Sessions go on; whoever must end them, revokes
+    the key. Raises Refusal `stale`, and `conflict` for a key that is dead or has such a secret.
     """
+    need_version(seen, key.version)
     state = (await listed(change.tx, key)).state
     if state not in (KeyState.ACTIVE, KeyState.USER_DISABLED):
         raise conflict("The API key has ended: make a new one.")
+    if wanted.overlap and key.rotation is not None and key.rotation.old_until > change.now:
+        raise conflict(
+            "An earlier secret still works: wait until it ends (old_secret_until), or rotate with"
+            " overlap_seconds 0 to end it.",
+            field="overlap_seconds",
+        )
     new = key_format.new(key.id)
     until = change.now + timedelta(seconds=wanted.overlap)
     rotation = Rotation(change.now, until, wanted.ends_on_use)

@@ -5,16 +5,19 @@ from typing import TypedDict
 
 from ...domain.errors import Code, Refusal, conflict, invalid_request
 from ...domain.ids import new_id
-from ...domain.model import Json, Membership, Role, User, UserKind
+from ...domain.model import Membership, Role, User, UserKind
 from ...domain.policy import effective
+from ...domain.trail import Json
 from ..bootstrap import service_username
 from ..callers import TenantCaller
 from ..ports import ApiKeyFormat, Page, Slice, Store, Transaction
-from .api_keys import MadeKey, WantedKey, make_key
 from .changes import Change, Changes, Once, Versions, need_version
+from .delegation import bounds_for_others
+from .key_making import MadeKey, WantedKey, make_key
 from .offboarding import delete, disable
 from .standing import (
     home_service_user,
+    need_command,
     need_other_administrators,
     need_standing,
     role_to_give,
@@ -85,8 +88,8 @@ class ServiceUserManagement:
         """Makes a service user, its memberships and its first key.
 
         Raises Refusal `invalid_request` that names the field at fault, `insufficient_scope` for
-        a role with more in it than the caller has, `conflict` when the name is taken or there
-        are as many as the tenant's policy allows.
+        a role or a key with more in it than the caller has, `conflict` when the name is taken or
+        there are as many as the tenant's policy allows.
         """
         async with self._changes.begin(caller.actor, caller.tenant_id, once) as change:
             roles = await _roles(change.tx, caller, wanted)
@@ -144,7 +147,7 @@ class ServiceUserManagement:
         """Lets it and its keys work again. Raises Refusal `not_found`, `insufficient_scope`."""
         async with self._changes.begin(caller.actor, caller.tenant_id) as change:
             user = await home_service_user(change.tx, caller, user_id)
-            await need_standing(change.tx, caller, user.id)
+            await need_command(change.tx, caller, user.id)
             if user.disabled_at is not None:
                 await change.tx.users.set_disabled(user.id, None)
                 change.reauthorise([user.id])
@@ -167,8 +170,11 @@ class ServiceUserManagement:
         self, change: Change, caller: TenantCaller, user: User, wanted: WantedKey
     ) -> MadeKey:
         caller.need("keys:write")
+        within = await bounds_for_others(change.tx, caller)
         try:
-            return await make_key(change, self._key_format, user, wanted, made_by=caller.user_id)
+            return await make_key(
+                change, self._key_format, user, wanted, made_by=caller.user_id, within=within
+            )
         except Refusal as refusal:
             if refusal.field is None:
                 raise

@@ -1,13 +1,13 @@
 """Whether a caller may act on a user at all, and whether a tenant can spare one.
 
-To make a user's key, to enable it or to take its roles away is to dispose of all that it may do.
-So whoever acts on a user must be able to give every role that the user holds at the caller's
-tenant, below or above it. Roles in tenants apart do not count: who gave those knew where the
-user is at home.
+To act on a user takes *standing*: whoever does it must be able to give every role that the user
+holds at the caller's tenant, below or above it. That is enough to add to what the user may do and
+to take away from it. To make a key of the user, to change one or to enable the user is more: it
+puts all that the user may do, wherever it is, into the caller's hands, and takes *command*.
 """
 
-from ...domain.administration import may_give, need_to_give
-from ...domain.errors import conflict, invalid_request, lacks, not_found
+from ...domain.administration import administers, may_give, need_to_give
+from ...domain.errors import conflict, gives_more, invalid_request, not_found
 from ...domain.model import Role, User, UserKind
 from ...domain.permissions import TENANT_ADMIN
 from ..callers import TenantCaller
@@ -23,7 +23,29 @@ async def need_standing(tx: Transaction, caller: TenantCaller, user_id: str) -> 
     }
     for tenant_id in sorted(beyond):
         if await _in_line(tx, caller.tenant_id, tenant_id):
-            raise lacks("the user holds a role that the caller could not give")
+            raise gives_more("the user holds a role that the caller could not give")
+
+
+async def need_command(tx: Transaction, caller: TenantCaller, user_id: str) -> None:
+    """Raises Refusal `insufficient_scope` when the user may do what the caller may not.
+
+    Roles above the caller's tenant are given by those who hold as much there themselves. Where
+    the user has roles in tenants apart, somebody there trusted its home: its administrators
+    answer for that, and nobody else.
+    """
+    await need_standing(tx, caller, user_id)
+    places: dict[str, frozenset[str]] = {}
+    for membership, role in await tx.memberships.of_user(user_id):
+        given = places.get(membership.tenant_id, frozenset())
+        places[membership.tenant_id] = given | role.permissions
+    for place, permissions in sorted(places.items()):
+        if await tx.tenants.reaches(caller.tenant_id, place):
+            continue
+        if await tx.tenants.reaches(place, caller.tenant_id):
+            if not may_give(await _carried_above(tx, caller, place), permissions):
+                raise gives_more("the user holds a role above that the caller lacks there")
+        elif not administers(caller.permissions):
+            raise gives_more("the user holds a role in a tenant apart")
 
 
 async def need_another_administrator(tx: Transaction, tenant_id: str, leaving: str) -> None:
@@ -75,6 +97,23 @@ async def role_to_give(
         raise invalid_request("There is no such role in the tenant.", field=field)
     need_to_give(caller.permissions, role.permissions)
     return role
+
+
+async def _carried_above(tx: Transaction, caller: TenantCaller, place: str) -> frozenset[str]:
+    """What the caller's token carries in a tenant above its own, in whole roles."""
+    token = caller.token
+    key = await tx.api_keys.get(token.key_id)
+    if key is None or token.tenant_id is not None:
+        return frozenset()
+    carried: set[str] = set()
+    for membership, role in await tx.memberships.of_user(caller.user_id):
+        if key.role_ids is not None and role.id not in key.role_ids:
+            continue
+        if token.roles is not None and role.name not in token.roles.get(membership.tenant_id, ()):
+            continue
+        if await tx.tenants.reaches(membership.tenant_id, place):
+            carried.update(role.permissions)
+    return frozenset(carried)
 
 
 async def _in_line(tx: Transaction, one: str, other: str) -> bool:

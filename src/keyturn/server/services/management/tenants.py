@@ -1,13 +1,15 @@
 """Tenants: made below one's own, renamed, suspended, deleted; and their policies."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from ...domain.errors import conflict, not_found
 from ...domain.ids import new_id
-from ...domain.model import Json, Revocation, RevocationKind, Tenant
+from ...domain.model import Revocation, RevocationKind, Tenant
 from ...domain.policy import Policy, effective
 from ...domain.revocations import FOREVER_YEAR
+from ...domain.trail import Json
 from ..callers import TenantCaller
 from ..ports import Page, Slice, Store, Transaction
 from .changes import Change, Changes, Once, Versions, need_version
@@ -52,8 +54,7 @@ class TenantManagement:
         async with self._changes.begin(caller.actor, caller.tenant_id, once) as change:
             tenant = Tenant(new_id(), caller.tenant_id, name, change.now)
             await change.tx.tenants.add(tenant)
-            change.note("tenant.created", tenant.id, after={"name": name})
-            change.note("tenant.created", tenant.id, tenant_id=tenant.id, after={"name": name})
+            _note(change, "tenant.created", tenant.id, after={"name": name})
             return change.made(tenant)
 
     async def rename(
@@ -64,10 +65,10 @@ class TenantManagement:
             tenant = await _locked(change, caller, tenant_id)
             need_version(seen, tenant.version)
             saved = await change.tx.tenants.save(replace(tenant, name=name))
-            change.note(
+            _note(
+                change,
                 "tenant.renamed",
                 tenant_id,
-                tenant_id=tenant_id,
                 before={"name": tenant.name},
                 after={"name": name},
             )
@@ -89,7 +90,7 @@ class TenantManagement:
                         for below in await change.tx.tenants.below(tenant_id)
                     )
                 )
-                change.note("tenant.suspended", tenant_id, tenant_id=tenant_id)
+                _note(change, "tenant.suspended", tenant_id)
             return await _reached(change.tx, caller, tenant_id)
 
     async def resume(self, caller: TenantCaller, tenant_id: str) -> Tenant:
@@ -107,7 +108,7 @@ class TenantManagement:
                         for active in await change.tx.tenants.active(tenant_id)
                     ]
                 )
-                change.note("tenant.resumed", tenant_id, tenant_id=tenant_id)
+                _note(change, "tenant.resumed", tenant_id)
             return await _reached(change.tx, caller, tenant_id)
 
     async def delete(self, caller: TenantCaller, tenant_id: str, seen: Versions) -> None:
@@ -143,14 +144,27 @@ class TenantManagement:
             tenant = await _locked(change, caller, tenant_id)
             need_version(seen, tenant.version)
             saved = await change.tx.tenants.save(replace(tenant, policy=policy))
-            change.note(
+            _note(
+                change,
                 "tenant.policy_changed",
                 tenant_id,
-                tenant_id=tenant_id,
                 before=_shown(tenant.policy),
                 after=_shown(policy),
             )
             return await _policy(change.tx, saved)
+
+
+def _note(
+    change: Change,
+    action: str,
+    tenant_id: str,
+    *,
+    before: Mapping[str, Json] | None = None,
+    after: Mapping[str, Json] | None = None,
+) -> None:
+    """In the trail of the tenant, and in that of the one above from where it was done."""
+    for trail in {tenant_id, change.tenant_id}:
+        change.note(action, tenant_id, before=before, after=after, tenant_id=trail)
 
 
 def _shown(policy: Policy) -> dict[str, Json]:

@@ -5,7 +5,7 @@ nothing else for a fault. Repositories never commit: `Store.transaction` does, o
 """
 
 from .catalogue import Endpoints, Permissions
-from .credentials import ApiKeys, KeyLookup, KeyUse, Sessions, SigningKeys
+from .credentials import ApiKeys, Holding, KeyLookup, KeyUse, Sessions, SigningKeys
 from .identity import Invitations, Memberships, Roles, Tenants, Users
 from .mail import Mail, Mailer
 from .pages import Page, Slice
@@ -32,6 +32,7 @@ __all__ = [
     "AuditLog",
     "Clock",
     "Endpoints",
+    "Holding",
     "Invitations",
     "KeptAnswer",
     "KeptAnswers",

@@ -59,11 +59,13 @@ class Endpoints(Protocol):
 
     async def candidates(
         self, tenant_id: str, methods: Collection[str], segments: int
-    ) -> tuple[Endpoint, ...]:
-        """Visible ones of these methods whose shapes have that many segments."""
+    ) -> tuple[Entry, ...]:
+        """Visible ones of these methods whose shapes have that many segments, in short."""
         ...
 
-    async def count(self, tenant_id: str) -> int: ...
+    async def count(self, tenant_id: str) -> tuple[int, int]:
+        """What the tenant itself registered, and together with those above it."""
+        ...
 
     async def save(self, endpoints: Sequence[Endpoint]) -> None:
         """Writes all but id, tenant and creation; raises the versions.

@@ -53,12 +53,26 @@ class KeyUse:
     ends_old: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What says whether a key's tokens are good: of the key, and of its user."""
+
+    epoch: int
+    disabled_at: datetime | None
+    revoked_at: datetime | None
+    expires_at: datetime | None
+
+
 class ApiKeys(Protocol):
     """API keys. Their hashes go in and never come out but by the lookup."""
 
     async def add(self, key: ApiKey, key_hash: KeyHash) -> None: ...
 
     async def get(self, key_id: str) -> ApiKey | None: ...
+
+    async def hold(self, key_id: str) -> Holding | None:
+        """What is true of a key, and stays so until this transaction ends; None: it is gone."""
+        ...
 
     async def at_home(
         self, tenant_id: str, part: Slice, *, user_id: str | None = None
@@ -78,6 +92,10 @@ class ApiKeys(Protocol):
 
     async def count_at_home(self, tenant_id: str, now: datetime, at_most: int) -> int:
         """How many can be used still, counted up to `at_most`."""
+        ...
+
+    async def count_of_user(self, user_id: str, now: datetime, at_most: int) -> int:
+        """How many of the user's can be used still, counted up to `at_most`."""
         ...
 
     async def name_taken(self, user_id: str, name: str, now: datetime) -> bool:

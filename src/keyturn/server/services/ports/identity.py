@@ -77,6 +77,10 @@ class Tenants(Protocol):
         """Of the tenant and all below it, those that no suspension reaches, from above either."""
         ...
 
+    async def suspended(self, tenant_id: str) -> bool:
+        """Whether the tenant is suspended, or one above it."""
+        ...
+
     async def occupied(self, tenant_id: str) -> bool:
         """Whether tenants stand below, service users are at home, or live keys are bound to it."""
         ...
@@ -225,7 +229,10 @@ class Memberships(Protocol):
         ...
 
     async def administrators(self, tenant_id: str) -> tuple[str, ...]:
-        """Who holds tenant-admin in the tenant itself and is not disabled: ids, at most 10."""
+        """Who holds tenant-admin in the tenant itself and is not disabled: ids, at most 10.
+
+        Service users only where the tenant's effective policy lets them administer.
+        """
         ...
 
 
@@ -239,6 +246,10 @@ class Invitations(Protocol):
     async def get(self, invitation_id: str) -> Invitation | None: ...
 
     async def by_code(self, code_hash: bytes) -> Invitation | None: ...
+
+    async def is_code(self, invitation_id: str, code_hash: bytes) -> bool:
+        """Whether it is the hash of that invitation's code."""
+        ...
 
     async def in_tenant(
         self, tenant_id: str, part: Slice, *, state: InvitationState | None = None

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from ...domain.model import AuditEvent, Revocation
+from ...domain.model import Revocation
 from ...domain.revocations import Subject
+from ...domain.trail import AuditEvent
 from .pages import Page, Slice
 
 
