@@ -14,7 +14,7 @@ from tests.http.management.conftest import Person
 
 class TestWaitedForItsTurn:
     @pytest.mark.parametrize("lost", ["key", "epoch", "user"])
-    async def test_401_what_it_was_admitted_for_is_gone(
+    async def test_refused_what_it_was_admitted_for_is_gone(
         self, service: Running, admin: Person, lost: str
     ) -> None:
         key_id = (await admin.get("/users/me")).json()["api_key_id"]
