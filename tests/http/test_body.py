@@ -44,7 +44,8 @@ async def turns(work: Awaitable[T]) -> tuple[T, int]:
     async def others() -> None:
         nonlocal count
         while True:
-            await asyncio.sleep(0)
+            # Not at once again: that would fight the parser's thread for the interpreter.
+            await asyncio.sleep(0.001)
             count += 1
 
     task = asyncio.create_task(others())
@@ -56,11 +57,14 @@ async def turns(work: Awaitable[T]) -> tuple[T, int]:
 
 class TestLargeBody:
     @pytest.mark.parametrize("value", [b"{}", b'{"a":{}}', b"[]"], ids=repr)
-    async def test_others_have_their_turn_meanwhile(self, value: bytes) -> None:
+    async def test_others_have_their_turn_meanwhile(
+        self, value: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(body_module, "PARSE_WAIT", 300.0)  # however slow the machine is
         body = importing(many(value))
         (raw, read), count = await turns(read_json(request(body), Import, MAX_IMPORT))
         assert (raw, read.service) == (body, "edge")
-        assert count > 10
+        assert count > 0  # on the event loop itself it would be none
 
     async def test_small_ones_are_parsed_at_once(self) -> None:
         (_, read), count = await turns(read_json(request(importing(b"1")), Import, MAX_IMPORT))
