@@ -10,12 +10,13 @@ from ...domain.policy import effective
 from ...domain.trail import Json
 from ..ports import Page, Transaction
 
-#: Why a key was revoked, as it is stored.
-REVOKED, OFFBOARDING = "revoked", "offboarding"
+#: Why a key was revoked, as it is stored. (Storage writes the last one: ports.Tenants.remove.)
+REVOKED, OFFBOARDING, TENANT_DELETED = "revoked", "offboarding", "tenant_deleted"
 
 _REVOKED: Mapping[str | None, str] = {
     REVOKED: "It was revoked.",
     OFFBOARDING: "The person who made it has left.",
+    TENANT_DELETED: "The tenant that it was bound to was deleted.",
 }
 
 
