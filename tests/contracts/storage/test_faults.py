@@ -148,7 +148,7 @@ async def test_transaction_that_takes_too_long_is_unavailable_and_undone(
 
     async def dawdle() -> None:
         async with storage.store.transaction() as work:
-            await work.users.raise_epoch(world.user)
+            await work.users.raise_epochs([world.user])
             await asyncio.sleep(5)
 
     with pytest.raises(Unavailable):
@@ -164,7 +164,7 @@ async def test_cancelled_calls_leave_the_pools_whole(database_url: str) -> None:
         async def work() -> None:
             await world.find()
             async with storage.store.transaction() as transaction:
-                await transaction.users.raise_epoch(world.user)
+                await transaction.users.raise_epochs([world.user])
 
         for delay in range(8):
             tasks = [asyncio.create_task(work()) for _ in range(4)]

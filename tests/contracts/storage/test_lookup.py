@@ -55,7 +55,7 @@ async def test_revoked_key_and_disabled_user_are_found_and_say_so(world: World) 
     async with world.storage.store.transaction() as work:
         await work.api_keys.revoke(world.key, NOW, "lost")
         await work.users.set_disabled(world.user, NOW)
-        await work.users.raise_epoch(world.user)
+        await work.users.raise_epochs([world.user])
     record = await world.find()
     assert (record.revoked_at, record.user_disabled_at, record.epoch) == (NOW, NOW, 1)
 

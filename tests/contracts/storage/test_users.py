@@ -103,13 +103,10 @@ class TestEpoch:
 
             async def rise(storage: Storage) -> int | None:
                 async with storage.store.transaction() as work:
-                    return await work.users.raise_epoch(world.user)
+                    return (await work.users.raise_epochs([world.user])).get(world.user)
 
             epochs = await asyncio.gather(*(rise((one, two)[n % 2]) for n in range(20)))
             assert sorted(epoch or 0 for epoch in epochs) == list(range(1, 21))
-            async with one.store.transaction() as work:
-                assert await work.users.raise_epoch(new_id()) is None
-                assert await work.users.raise_epoch("junk") is None
 
     async def test_of_many_users_those_that_there_are(self, world: World) -> None:
         async with world.storage.store.transaction() as work:

@@ -28,7 +28,7 @@ class TestWaitedForItsTurn:
             if lost == "key":
                 await tx.api_keys.revoke(key_id, now, "revoked")
             elif lost == "epoch":
-                await tx.users.raise_epoch(admin.user.id)
+                await tx.users.raise_epochs([admin.user.id])
             else:
                 await tx.users.set_disabled(admin.user.id, now)
         assert (await waiting).status_code == 401

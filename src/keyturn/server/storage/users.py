@@ -120,12 +120,6 @@ class UserRepository:
         )
         return tuple(user_from(row) for row in await self._unit.run(statement))
 
-    async def raise_epoch(self, user_id: str) -> int | None:
-        """The row's lock serialises concurrent raises until their transactions end."""
-        if parse_id(user_id) is None:
-            return None
-        return (await self.raise_epochs([user_id])).get(user_id.lower())
-
     async def raise_epochs(self, user_ids: Collection[str]) -> Mapping[str, int]:
         """Locks the users in the order of their ids, so that two calls never wait crosswise."""
         ordered = sorted({known for known in map(parse_id, user_ids) if known is not None})

@@ -125,12 +125,8 @@ class Users(Protocol):
         """The service users at home in the tenant or below that this user made."""
         ...
 
-    async def raise_epoch(self, user_id: str) -> int | None:
-        """The new epoch; None when there is no such user. Serialises concurrent raises."""
-        ...
-
     async def raise_epochs(self, user_ids: Collection[str]) -> Mapping[str, int]:
-        """The new epochs by user id, of those users that there are."""
+        """The new epochs by user id, of those that there are. Concurrent raises all count."""
         ...
 
     async def set_disabled(self, user_id: str, at: datetime | None) -> bool:
