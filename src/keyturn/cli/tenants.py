@@ -147,6 +147,7 @@ def policy(
     offboarding: Offboarding | None = None,
     max_api_keys: Annotated[int | None, _Number] = None,
     max_service_users: Annotated[int | None, _Number] = None,
+    max_delegations: Annotated[int | None, _Number] = None,
 ) -> None:
     """Show a tenant's policy, or change what options say of it; without a name, the chosen one's.
 
@@ -168,6 +169,7 @@ def policy(
         "offboarding": offboarding,
         "max_api_keys": max_api_keys,
         "max_service_users": max_service_users,
+        "max_delegations": max_delegations,
     }
     changes = {name: _meant(value) for name, value in said.items() if value is not None}
     found = seen.entity

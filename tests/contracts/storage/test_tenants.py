@@ -34,6 +34,7 @@ STRICT = Policy(
     offboarding=Offboarding.DELETE,
     max_api_keys=0,
     max_service_users=7,
+    max_delegations=3,
 )
 
 

@@ -42,7 +42,8 @@ class User:
     """Who a token speaks for. `epoch` rises with every change of what the user may do.
 
     A human's username is the mail address, a service user's is generated. `created_by` is the
-    id of the user who made it, who may be gone. `single_token` overrides the tenant's policy.
+    id of the user who made it, who may be gone. `single_token`: a new token ends the one before,
+    whatever the tenant's policy says.
     """
 
     id: str
@@ -199,7 +200,8 @@ class KeyRecord:
     are in `roles` all the same. `endpoint_ids` is the key's allow-list, `opened` what may be
     needed to call the endpoints on it: no permission outside is carried. `idle_since` is when
     the key was made or last used, `idle_timeout` (seconds) the shorter of its own and the
-    policy's of its user's home tenant.
+    policy's of its user's home tenant. Sessions that began in an epoch before `sessions_epoch`
+    are over. `single_token`: a new token of the user ends the one before.
     """
 
     key_id: str
@@ -221,6 +223,8 @@ class KeyRecord:
     opened: frozenset[str] | None = None
     idle_since: datetime | None = None
     idle_timeout: int | None = None
+    sessions_epoch: int = 0
+    single_token: bool = False
 
     def live(self, now: datetime) -> bool:
         """Whether key and user may be used at `now`."""
@@ -241,21 +245,26 @@ class KeyRecord:
 
 
 class RevocationKind(StrEnum):
-    """What a revocation kills: one token, a session's, a key's, a user's older ones, a tenant's."""
+    """What a revocation kills: one token, those of a session, a key, a user's or everybody's
+    earlier epochs, a suspended tenant, or a signing key.
+    """
 
     TOKEN = "token"  # noqa: S105 - a kind, not a secret
     SESSION = "session"
     KEY = "key"
     USER = "user"
     TENANT = "tenant"
+    SIGNING_KEY = "signing_key"
+    EVERYTHING = "everything"
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """An entry that kills tokens until `expires_at`, when none is left that it could hit.
 
-    `subject` is the jti, sid, key id, user id or tenant id. `epoch` is set for kind `user`:
-    tokens with a smaller epoch are dead. A tenant's entry lasts while it is suspended.
+    `subject` is the jti, sid, key id, user id, tenant id or kid, for kind `everything` a `*`.
+    `epoch` is set for the kinds `user` and `everything`: tokens with a smaller epoch are dead.
+    A tenant's entry lasts while it is suspended.
     """
 
     kind: RevocationKind
@@ -266,7 +275,11 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """All tokens of one exchange, once refreshed or ended: `generation` is the live one."""
+    """All tokens of one exchange, once refreshed or ended: `generation` is the live one.
+
+    `tenant_id` is the one tenant that it was begun for, `last_used_from` the address of its
+    latest refresh.
+    """
 
     id: str
     key_id: str
@@ -275,11 +288,17 @@ class Session:
     rotated_at: datetime
     expires_at: datetime
     ended_at: datetime | None = None
+    end_reason: str | None = None
+    tenant_id: str | None = None
+    last_used_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSigningKey:
-    """A signing key at rest. `sealed_private` is the private JWK, encrypted."""
+    """A signing key at rest. `sealed_private` is the private JWK, encrypted.
+
+    `slot` is `next`, `current` or `retired`, `slot_since` when it came into it.
+    """
 
     kid: str
     algorithm: str
@@ -287,3 +306,20 @@ class StoredSigningKey:
     public_jwk: Mapping[str, str]
     sealed_private: bytes
     created_at: datetime
+    slot_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceServer:
+    """Who takes tokens: `identifier` is their `aud` (RFC 8707), `algorithm` how they are signed.
+
+    It is known in its tenant and those below.
+    """
+
+    id: str
+    tenant_id: str
+    identifier: str
+    name: str
+    algorithm: str
+    created_at: datetime
+    version: int = 1

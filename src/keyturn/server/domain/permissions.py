@@ -30,6 +30,10 @@ OWN: frozenset[str] = frozenset(
         "audit:read",
         TOKENS_INTROSPECT,
         TOKENS_REVOKE,
+        "sessions:read",
+        "resource-servers:read",
+        "resource-servers:write",
+        "signing-keys:read",
         "signing-keys:write",
     }
 )

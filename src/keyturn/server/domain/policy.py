@@ -18,7 +18,8 @@ class Policy:
     """What one tenant settles; None leaves it to the tenants above, or to the default.
 
     Lifetimes are in seconds. `max_api_keys` and `max_service_users` count what is at home in
-    one tenant, each.
+    one tenant, each. `max_delegations` bounds the chain of those who act for a user of the
+    tenant, one behind the other (RFC 8693, 4.1); 0 lets nobody.
     """
 
     single_token: bool | None = None
@@ -28,6 +29,7 @@ class Policy:
     offboarding: Offboarding | None = None
     max_api_keys: int | None = None
     max_service_users: int | None = None
+    max_delegations: int | None = None
 
 
 #: The policy of a tenant that leaves everything to those above.
@@ -40,6 +42,7 @@ DEFAULTS = Policy(
     offboarding=Offboarding.KEEP,
     max_api_keys=10_000,
     max_service_users=10_000,
+    max_delegations=2,
 )
 
 
@@ -74,4 +77,5 @@ _STRICTEST = {
     "offboarding": lambda values: max(values, key=_order, default=None),
     "max_api_keys": _smallest,
     "max_service_users": _smallest,
+    "max_delegations": _smallest,
 }

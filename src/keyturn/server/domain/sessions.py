@@ -1,6 +1,6 @@
 """How a session lives: a presented refresh token is live, a retry, or reuse (RFC 9700, 4.14)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .authority import Authority
@@ -16,7 +16,8 @@ class RefreshState:
 
     Times are Unix seconds. `session_ends_at` is the absolute end of the session. Two tokens
     of equal state are equal to the letter: that is how a retry gets the same successor.
-    `epoch` is the user's at the exchange: a session that lists nothing has no other ceiling.
+    `epoch` is the user's at the exchange: a session that lists nothing has no other ceiling,
+    and sessions of earlier epochs can be ended together. `audiences` are as in the tokens.
     """
 
     session_id: str
@@ -26,6 +27,7 @@ class RefreshState:
     session_ends_at: int
     ceiling: Authority
     epoch: int
+    audiences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +53,10 @@ class Lifetimes:
 def successor(state: RefreshState, rotated_at: datetime, lifetimes: Lifetimes) -> RefreshState:
     """The next generation's state. It follows from the session's row (`rotated_at`) alone."""
     expires_at = int(rotated_at.timestamp()) + lifetimes.refresh_token
-    return RefreshState(
-        session_id=state.session_id,
+    return replace(
+        state,
         generation=state.generation + 1,
-        key_id=state.key_id,
         expires_at=min(expires_at, state.session_ends_at),
-        session_ends_at=state.session_ends_at,
-        ceiling=state.ceiling,
-        epoch=state.epoch,
     )
 
 

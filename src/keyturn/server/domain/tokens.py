@@ -1,8 +1,19 @@
 """What an access token says, and the type that exists only once it was verified."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """Who acts for a token's user (RFC 8693, 4.1), by which key and session; who did `before`."""
+
+    user_id: str
+    key_id: str
+    session_id: str
+    epoch: int
+    before: "Acting | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +22,11 @@ class AccessToken:
 
     `roles` maps tenant ids to role names. It has one entry when a tenant was chosen
     (`tenant_id`), and is None when there are too many tenants to list.
+
+    `audiences` are the resource servers that it is for; none: the installation's audience.
+    `parents` are the ids of the tokens that it was exchanged from, the latest first: it ends
+    when one of them is revoked. `endpoints` are the only ones that it opens; None: no such
+    list. `signed_by` is the signing key's id, once it was verified.
     """
 
     jti: str
@@ -23,6 +39,11 @@ class AccessToken:
     scope: tuple[str, ...]
     tenant_id: str | None
     roles: Mapping[str, tuple[str, ...]] | None
+    audiences: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    actor: Acting | None = None
+    endpoints: tuple[str, ...] | None = None
+    signed_by: str = field(default="", compare=False)
 
 
 #: Signature, issuer, audience, type and times were checked. Revocation was not.

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CHAR, JSON, Boolean, DateTime, String
+from sqlalchemy import CHAR, JSON, Boolean, ColumnElement, DateTime, String, case
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -129,6 +129,11 @@ def _postgres_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
 def _sqlite_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
     # %f is seconds with three decimals; the zeros make it as wide as UtcDateTime's texts.
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+def greater(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The greater of two. PostgreSQL says greatest(), SQLite max(); CASE is both."""
+    return case((one > other, one), else_=other)
 
 
 class lists_any(FunctionElement[bool]):  # noqa: N801 - reads like the SQL function it is

@@ -24,6 +24,7 @@ from ..domain.ids import parse_id
 from ..domain.model import ApiKey, KeyHash, Rotation
 from ..services.ports import Holding, KeyUse, Page, Slice
 from .columns import db_now, storable
+from .epochs import epoch_in_force
 from .paging import page, sliced
 from .tables import api_keys, tenant_tree, users
 from .unit import Unit, Values
@@ -111,10 +112,15 @@ class ApiKeyRepository:
         if not storable(key_id):
             return None
         statement = (
-            select(users.c.epoch, users.c.disabled_at, api_keys.c.revoked_at, api_keys.c.expires_at)
+            select(
+                epoch_in_force().label("epoch"),
+                users.c.disabled_at,
+                api_keys.c.revoked_at,
+                api_keys.c.expires_at,
+            )
             .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
             .where(api_keys.c.id == key_id)
-            .with_for_update(key_share=True)
+            .with_for_update(key_share=True, of=[api_keys, users])
         )
         row = (await self._unit.run(statement)).first()
         return None if row is None else Holding(**row._mapping)

@@ -52,6 +52,8 @@ class KeyRow:
     openings: str | None
     idle_since: datetime
     idle_timeout: int | None
+    sessions_epoch: int
+    single_token: bool | None
 
 
 #: A role that is held in a tenant: its id, the tenant's name, the role's id.
@@ -106,6 +108,8 @@ def record(asked: Asked, row: KeyRow, held: Iterable[Held], roles: Iterable[Role
         opened=_opened(row),
         idle_since=row.idle_since,
         idle_timeout=row.idle_timeout,
+        sessions_epoch=row.sessions_epoch,
+        single_token=bool(row.single_token),
     )
 
 

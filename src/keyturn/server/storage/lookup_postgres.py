@@ -39,14 +39,18 @@ _SUSPENDED = """
 # BY is one, too: only the primary key has a user's memberships in that order, and on a table that
 # is small yet, other indexes would look as good.
 #
-# Most installations have no policy about idle keys. They look once at an index that is empty.
+# Most installations have no policy about idle keys, nor about single tokens. They look once at an
+# index that is empty.
 #
 # A row comes back also when there is no key: whether the server may be believed at all
 # (read_only) matters most then.
 LOOKUP = f"""
 WITH found AS MATERIALIZED (
     SELECT k.id AS key_id, k.hash, k.pepper_version, k.expires_at, k.revoked_at, k.tenant_id,
-           k.role_ids, u.id AS user_id, u.username, u.kind, u.disabled_at, u.epoch,
+           k.role_ids, u.id AS user_id, u.username, u.kind, u.disabled_at,
+           GREATEST(u.epoch, everybody.epoch_floor) AS epoch,
+           GREATEST(u.sessions_epoch, k.sessions_epoch, everybody.epoch_floor) AS sessions_epoch,
+           u.single_token,
            u.tenant_id AS home_tenant_id, k.old_hash, k.old_pepper_version, k.old_until,
            k.old_ends_on_use, k.networks, k.endpoint_ids, k.idle_timeout,
            GREATEST(k.created_at, k.rotated_at, k.last_used_at) AS idle_since,
@@ -55,6 +59,7 @@ WITH found AS MATERIALIZED (
                 ELSE '{{}}'::uuid[] END AS wanted
     FROM api_keys k
     CROSS JOIN LATERAL (SELECT * FROM users WHERE users.id = k.user_id OFFSET 0) u
+    CROSS JOIN LATERAL (SELECT epoch_floor FROM installation WHERE id = 1 OFFSET 0) everybody
     WHERE k.id = $1::text
 ), held AS MATERIALIZED (
     SELECT m.tenant_id, m.role_id
@@ -105,6 +110,14 @@ SELECT f.key_id, f.hash, f.pepper_version, f.expires_at, f.revoked_at, f.tenant_
            WHERE t.api_key_idle_timeout IS NOT NULL AND t.id = ANY (ARRAY(
                SELECT ancestor_id FROM tenant_tree WHERE descendant_id = f.home_tenant_id))
        ) END) AS idle_timeout,
+       f.sessions_epoch,
+       coalesce(f.single_token, false) OR (EXISTS (
+           SELECT 1 FROM tenants WHERE single_token
+       ) AND EXISTS (
+           SELECT 1 FROM tenants t
+           WHERE t.single_token AND t.id = ANY (ARRAY(
+               SELECT ancestor_id FROM tenant_tree WHERE descendant_id = f.home_tenant_id))
+       )) AS single_token,
        server.read_only,
        (SELECT json_agg(json_build_array(r.id, t.name, h.role_id))::text
         FROM reached r

@@ -21,7 +21,8 @@ _BUSY_SECONDS = 0.2
 
 _FIND = """
     SELECT k.id, k.hash, k.pepper_version, k.expires_at, k.revoked_at, k.tenant_id,
-           u.id, u.username, u.kind, u.disabled_at, u.epoch, u.tenant_id,
+           u.id, u.username, u.kind, u.disabled_at, max(u.epoch, everybody.epoch_floor),
+           u.tenant_id,
            k.old_hash, k.old_pepper_version, k.old_until, k.old_ends_on_use,
            k.networks, k.endpoint_ids,
            (SELECT json_group_array(json(e.opened_by))
@@ -37,8 +38,14 @@ _FIND = """
                 FROM tenant_tree up CROSS JOIN tenants above ON above.id = up.ancestor_id
                 WHERE up.descendant_id = u.tenant_id
                   AND above.api_key_idle_timeout IS NOT NULL)),
+           max(u.sessions_epoch, k.sessions_epoch, everybody.epoch_floor),
+           coalesce(u.single_token, 0) OR EXISTS (
+               SELECT 1 FROM tenant_tree up CROSS JOIN tenants above ON above.id = up.ancestor_id
+               WHERE up.descendant_id = u.tenant_id AND above.single_token),
            k.role_ids
-    FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.id = ?
+    FROM api_keys k JOIN users u ON u.id = k.user_id
+    JOIN installation everybody ON everybody.id = 1
+    WHERE k.id = ?
 """
 _MEMBERSHIPS = """
     SELECT m.tenant_id, r.id, r.name, r.permissions, r.tenant_id

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, or_, select, tuple_, update
+from sqlalchemy import Row, case, or_, select, tuple_, update
 
 from ..domain.model import Revocation, RevocationKind
 from ..domain.revocations import Subject, stronger
 from ..services.ports import Tail
-from .columns import db_now, storable
+from .columns import db_now, greater, storable
 from .tables import revocations
 from .unit import Unit, Values
 
@@ -46,9 +46,9 @@ class RevocationRepository:
                         # domain.revocations.stronger, in SQL: no epoch means every epoch.
                         "epoch": case(
                             (or_(old.epoch.is_(None), new.epoch.is_(None)), None),
-                            else_=_greater(old.epoch, new.epoch),
+                            else_=greater(old.epoch, new.epoch),
                         ),
-                        "expires_at": _greater(old.expires_at, new.expires_at),
+                        "expires_at": greater(old.expires_at, new.expires_at),
                         "written_at": db_now(),
                     },
                 )
@@ -114,11 +114,6 @@ def _rows(entries: Iterable[Revocation]) -> list[Values]:
         {"kind": kind, "subject": name, "epoch": entry.epoch, "expires_at": entry.expires_at}
         for (kind, name), entry in sorted(by_subject.items(), key=lambda item: item[0])
     ]
-
-
-def _greater(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[Any]:
-    # PostgreSQL says greatest(), SQLite max(); CASE is both.
-    return case((one > other, one), else_=other)
 
 
 def _revocation(row: Row[Any]) -> Revocation:

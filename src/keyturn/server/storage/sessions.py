@@ -19,7 +19,9 @@ class SessionRepository:
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
 
-    async def advance(self, state: RefreshState, user_id: str) -> Session | None:
+    async def advance(
+        self, state: RefreshState, user_id: str, address: str | None = None
+    ) -> Session | None:
         """One statement decides a race: the database lets exactly one caller change the row.
 
         A concurrent caller waits for the winner's commit, and sees the row as it left it.
@@ -31,6 +33,8 @@ class SessionRepository:
                 "user_id": user_id,
                 "generation": 1,
                 "expires_at": datetime.fromtimestamp(state.session_ends_at, UTC),
+                "tenant_id": state.ceiling.tenant_id,
+                "last_used_from": address,
             }
             first = self._unit.insert(sessions).values(rotated_at=db_now(), **row)
             result = await self._unit.run(first.on_conflict_do_nothing().returning(sessions))
@@ -42,7 +46,9 @@ class SessionRepository:
                     sessions.c.generation == state.generation,
                     sessions.c.ended_at.is_(None),
                 )
-                .values(generation=state.generation + 1, rotated_at=db_now())
+                .values(
+                    generation=state.generation + 1, rotated_at=db_now(), last_used_from=address
+                )
             )
             result = await self._unit.run(step.returning(sessions))
         found = result.first()
@@ -65,6 +71,7 @@ class SessionRepository:
             "rotated_at": session.rotated_at,
             "expires_at": session.expires_at,
             "end_reason": reason,
+            "tenant_id": session.tenant_id,
         }
         statement = (
             self._unit.insert(sessions)
@@ -88,4 +95,7 @@ def _session(row: Row[Any]) -> Session:
         rotated_at=row.rotated_at,
         expires_at=row.expires_at,
         ended_at=row.ended_at,
+        end_reason=row.end_reason,
+        tenant_id=row.tenant_id,
+        last_used_from=row.last_used_from,
     )

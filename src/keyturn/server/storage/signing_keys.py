@@ -22,6 +22,7 @@ class SigningKeyRepository:
             "public_jwk": dict(key.public_jwk),
             "sealed_private": key.sealed_private,
             "created_at": key.created_at,
+            "slot_since": key.slot_since,
         }
         statement = self._unit.insert(signing_keys).on_conflict_do_nothing()
         result = await self._unit.run(statement.returning(signing_keys.c.kid), row)
@@ -38,6 +39,7 @@ class SigningKeyRepository:
                 public_jwk=row.public_jwk,
                 sealed_private=row.sealed_private,
                 created_at=row.created_at,
+                slot_since=row.slot_since,
             )
             for row in await self._unit.run(statement)
         )

@@ -25,8 +25,18 @@ from ..domain.ids import parse_id
 from ..domain.model import InvitationState, User, UserKind
 from ..services.ports import Page, Slice
 from .columns import Id, storable
+from .epochs import FLOOR_STEP, epoch_in_force
 from .paging import behind, page, sliced
-from .tables import api_keys, invitations, memberships, passwords, sessions, tenant_tree, users
+from .tables import (
+    api_keys,
+    installation,
+    invitations,
+    memberships,
+    passwords,
+    sessions,
+    tenant_tree,
+    users,
+)
 from .unit import Unit
 
 # Ids in one statement; more go into several.
@@ -120,8 +130,12 @@ class UserRepository:
         )
         return tuple(user_from(row) for row in await self._unit.run(statement))
 
-    async def raise_epochs(self, user_ids: Collection[str]) -> Mapping[str, int]:
+    async def raise_epochs(
+        self, user_ids: Collection[str], *, end_sessions: bool = False
+    ) -> Mapping[str, int]:
         """Locks the users in the order of their ids, so that two calls never wait crosswise."""
+        raised = epoch_in_force() + 1
+        values = {"epoch": raised, "sessions_epoch": raised} if end_sessions else {"epoch": raised}
         ordered = sorted({known for known in map(parse_id, user_ids) if known is not None})
         epochs: dict[str, int] = {}
         for start in range(0, len(ordered), _CHUNK):
@@ -136,11 +150,20 @@ class UserRepository:
             statement = (
                 update(users)
                 .where(users.c.id.in_(select(locked.c.id)))
-                .values(epoch=users.c.epoch + 1)
+                .values(values)
                 .returning(users.c.id, users.c.epoch)
             )
             epochs.update({row.id: row.epoch for row in await self._unit.run(statement)})
         return epochs
+
+    async def raise_floor(self) -> int:
+        """No user's own epoch ever comes near a step of the floor."""
+        statement = (
+            update(installation)
+            .values(epoch_floor=installation.c.epoch_floor + FLOOR_STEP)
+            .returning(installation.c.epoch_floor)
+        )
+        return int((await self._unit.run(statement)).scalar_one())
 
     async def set_disabled(self, user_id: str, at: datetime | None) -> bool:
         """False when there is no such user."""

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from ..domain.errors import bad_token
-from ..domain.tokens import AccessToken, VerifiedToken
+from ..domain.tokens import AccessToken, Acting, VerifiedToken
 from ..services.ports import Clock
 from .signing import Keyring
 
@@ -43,16 +43,19 @@ class AccessTokenSigner:
             "_claim_sources": {"me": {"endpoint": issuing.claims_endpoint}},
         }
 
-    def sign(self, token: AccessToken) -> str:
-        """The token's text."""
-        key = self.keyring.signer
+    def sign(self, token: AccessToken, algorithm: str | None = None) -> str:
+        """The token's text. Raises Unavailable while no key signs by `algorithm`."""
+        key = self.keyring.signer_of(algorithm)
         payload = base64.urlsafe_b64encode(orjson.dumps(self._claims(token))).rstrip(b"=")
         signed = key.header.encode() + b"." + payload
         signature = base64.urlsafe_b64encode(key.sign(signed)).rstrip(b"=")
         return (signed + b"." + signature).decode()
 
-    def verify(self, text: str) -> VerifiedToken:
-        """What a token signed here says. Raises Refusal `invalid_token`."""
+    def verify(self, text: str, *, for_anyone: bool = False) -> VerifiedToken:
+        """What a token signed here says. Raises Refusal `invalid_token`.
+
+        `for_anyone`: whatever its audience. Else it must be for this service.
+        """
         if len(text) > MAX_TEXT:
             raise bad_token("oversize")
         parts = text.split(".")
@@ -64,7 +67,10 @@ class AccessTokenSigner:
         payload, signature = _decode(parts[1]), _decode(parts[2])
         if not key.verify(f"{parts[0]}.{parts[1]}".encode(), signature):
             raise bad_token("wrong signature")
-        return self._read(orjson.loads(payload))
+        token = self._read(orjson.loads(payload), key.kid)
+        if not for_anyone and token.audiences and self._issuing.audience not in token.audiences:
+            raise bad_token("for another audience")
+        return token
 
     def jwks(self) -> Mapping[str, object]:
         """The published keys (RFC 7517, 5)."""
@@ -74,7 +80,7 @@ class AccessTokenSigner:
         claims: dict[str, Any] = {
             "iss": self._issuing.issuer,
             "sub": token.user_id,
-            "aud": self._issuing.audience,
+            "aud": self._audience(token),
             "client_id": token.key_id,
             "iat": token.issued_at,
             "exp": token.expires_at,
@@ -90,13 +96,27 @@ class AccessTokenSigner:
             claims["roles"] = token.roles[token.tenant_id]
         else:
             claims["tenants"] = token.roles
+        if token.endpoints is not None:
+            claims["endpoints"] = token.endpoints
+        if token.parents:
+            claims["parents"] = token.parents
+        if token.actor is not None:
+            claims["act"] = _act(token.actor)
         return claims
 
-    def _read(self, claims: dict[str, Any]) -> VerifiedToken:
+    def _audience(self, token: AccessToken) -> str | tuple[str, ...]:
+        """One audience stands by itself: not every reader knows lists (RFC 7519, 4.1.3)."""
+        if not token.audiences:
+            return self._issuing.audience
+        return token.audiences if len(token.audiences) > 1 else token.audiences[0]
+
+    def _read(self, claims: dict[str, Any], kid: str) -> VerifiedToken:
         # The signature is ours, so the claims are as we wrote them; what can differ is
         # another service under the same keys (issuer, audience) and the time.
-        if claims["iss"] != self._issuing.issuer or claims["aud"] != self._issuing.audience:
-            raise bad_token("of another issuer or for another audience")
+        if claims["iss"] != self._issuing.issuer:
+            raise bad_token("of another issuer")
+        audience = claims["aud"]
+        audiences = (audience,) if isinstance(audience, str) else tuple(audience)
         now = self._clock().timestamp()
         if min(claims["exp"], claims["iat"] + self._issuing.longest_life) <= now:
             raise bad_token("expired")
@@ -118,8 +138,33 @@ class AccessTokenSigner:
                 scope=tuple(claims["scope"].split()),
                 tenant_id=tenant_id,
                 roles=roles,
+                audiences=() if audiences == (self._issuing.audience,) else audiences,
+                parents=tuple(claims.get("parents", ())),
+                actor=_acting(claims.get("act")),
+                endpoints=tuple(claims["endpoints"]) if "endpoints" in claims else None,
+                signed_by=kid,
             )
         )
+
+
+def _act(actor: Acting) -> dict[str, Any]:
+    """RFC 8693, 4.1: who acts now, and inside who did before."""
+    claim: dict[str, Any] = {
+        "sub": actor.user_id,
+        "client_id": actor.key_id,
+        "sid": actor.session_id,
+        "epoch": actor.epoch,
+    }
+    if actor.before is not None:
+        claim["act"] = _act(actor.before)
+    return claim
+
+
+def _acting(claim: dict[str, Any] | None) -> Acting | None:
+    if claim is None:
+        return None
+    before = _acting(claim.get("act"))
+    return Acting(claim["sub"], claim["client_id"], claim["sid"], claim["epoch"], before)
 
 
 def _decode(segment: str) -> bytes:

@@ -84,6 +84,7 @@ def _encode(state: RefreshState) -> bytes:
             sets,
             names,
             state.epoch,
+            state.audiences,
         ],
         option=orjson.OPT_SORT_KEYS,
     )
@@ -101,6 +102,7 @@ def _decode(data: bytes) -> RefreshState:
         sets,
         names,
         epoch,
+        audiences,
     ] = orjson.loads(data)
     listed: dict[str, Carried] | None = None
     if tenants is not None:
@@ -110,4 +112,13 @@ def _decode(data: bytes) -> RefreshState:
             for tenant, (roles, index) in tenants.items()
         }
     ceiling = Authority(tenant_id, listed)
-    return RefreshState(session_id, generation, key_id, expires_at, session_ends_at, ceiling, epoch)
+    return RefreshState(
+        session_id,
+        generation,
+        key_id,
+        expires_at,
+        session_ends_at,
+        ceiling,
+        epoch,
+        tuple(audiences),
+    )

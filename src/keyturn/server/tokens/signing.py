@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from ..domain.errors import StorageNotReady
+from ..domain.errors import StorageNotReady, Unavailable
 from ..domain.model import StoredSigningKey
 from .secrets import DerivedKeys
 
@@ -143,7 +143,7 @@ class KeySealer:
         private = orjson.dumps(jwk.as_dict(private=True))
         version = self._keys.version.to_bytes(4, "big")
         sealed = version + AESSIV(self._keys.current).encrypt(private, [b"signing", kid.encode()])
-        return StoredSigningKey(kid, algorithm, slot, _public(jwk), sealed, now)
+        return StoredSigningKey(kid, algorithm, slot, _public(jwk), sealed, now, now)
 
     def check(self, stored: StoredSigningKey) -> None:
         """Raises UnreadableSigningKey for a key that was sealed with another master secret."""
@@ -204,10 +204,14 @@ def _public(jwk: ECKey | RSAKey | OKPKey) -> dict[str, str]:
 
 
 class Keyring:
-    """The keys in force: one signs, all verify."""
+    """The keys in force: one of each algorithm signs, all verify."""
 
-    def __init__(self, keys: Iterable[SigningKey], signer: SigningKey) -> None:
+    def __init__(
+        self, keys: Iterable[SigningKey], signer: SigningKey, others: Iterable[SigningKey] = ()
+    ) -> None:
+        """`signer` signs what does not ask for an algorithm, `others` that of their own."""
         self.signer = signer
+        self._signers = {key.algorithm: key for key in (*others, signer)}
         # Only headers that we write ourselves are accepted, to the letter. What RFC 8725
         # warns of (`none`, HMAC with a public key, `jwk`, `jku`, `crit`, a missing or other
         # `typ`) is a header that is not in this table: it is refused before it is parsed.
@@ -218,3 +222,12 @@ class Keyring:
             self.by_header.update(dict.fromkeys(key.accepted, key))
         self.jwks: dict[str, object] = {"keys": published}
         self.algorithms = frozenset(key["alg"] for key in published)
+
+    def signer_of(self, algorithm: str | None) -> SigningKey:
+        """Who signs by `algorithm`; None: by the one for all. Raises Unavailable."""
+        if algorithm is None:
+            return self.signer
+        key = self._signers.get(algorithm)
+        if key is None:
+            raise Unavailable(f"no signing key for {algorithm} is in force yet", retry_after=5)
+        return key

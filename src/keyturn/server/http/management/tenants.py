@@ -46,6 +46,7 @@ class NewPolicy(Body):
     offboarding: Offboarding | None = None
     max_api_keys: Limit | None = None
     max_service_users: Limit | None = None
+    max_delegations: Limit | None = None
 
 
 def tenant_operations(tenants: TenantManagement, base: str) -> list[Operation]:

@@ -125,8 +125,17 @@ class Users(Protocol):
         """The service users at home in the tenant or below that this user made."""
         ...
 
-    async def raise_epochs(self, user_ids: Collection[str]) -> Mapping[str, int]:
-        """The new epochs by user id, of those that there are. Concurrent raises all count."""
+    async def raise_epochs(
+        self, user_ids: Collection[str], *, end_sessions: bool = False
+    ) -> Mapping[str, int]:
+        """The new epochs by user id, of those that there are. Concurrent raises all count.
+
+        `end_sessions`: no session of theirs that began before can be refreshed any more.
+        """
+        ...
+
+    async def raise_floor(self) -> int:
+        """Raises the epoch of every user there is, and ends all sessions; gives the new one."""
         ...
 
     async def set_disabled(self, user_id: str, at: datetime | None) -> bool:

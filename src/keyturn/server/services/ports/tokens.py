@@ -66,10 +66,18 @@ class RefreshTokens(Protocol):
 class AccessTokens(Protocol):
     """Signs and verifies access tokens (promise P2)."""
 
-    def sign(self, token: AccessToken) -> str: ...
+    def sign(self, token: AccessToken, algorithm: str | None = None) -> str:
+        """`algorithm` is what the token's audience wants; None: the setting's.
 
-    def verify(self, text: str) -> VerifiedToken:
-        """Raises Refusal `invalid_token`. Does not ask about revocation."""
+        Raises Unavailable while there is no key for it.
+        """
+        ...
+
+    def verify(self, text: str, *, for_anyone: bool = False) -> VerifiedToken:
+        """A token for this service; `for_anyone`: for whichever resource server.
+
+        Raises Refusal `invalid_token`. Does not ask about revocation.
+        """
         ...
 
     def jwks(self) -> Mapping[str, object]: ...

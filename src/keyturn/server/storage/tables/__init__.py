@@ -4,6 +4,7 @@ from .base import metadata
 from .catalogue import endpoints, kept_answers, permissions
 from .identity import (
     api_keys,
+    installation,
     invitations,
     memberships,
     passwords,
@@ -12,18 +13,20 @@ from .identity import (
     tenants,
     users,
 )
-from .tokens import audit_events, revocations, sessions, signing_keys
+from .tokens import audit_events, resource_servers, revocations, sessions, signing_keys
 
 __all__ = [
     "api_keys",
     "audit_events",
     "endpoints",
+    "installation",
     "invitations",
     "kept_answers",
     "memberships",
     "metadata",
     "passwords",
     "permissions",
+    "resource_servers",
     "revocations",
     "roles",
     "sessions",

@@ -43,6 +43,7 @@ tenants = Table(
     Column("offboarding", Text(16)),
     Column("max_api_keys", BigInteger),
     Column("max_service_users", BigInteger),
+    Column("max_delegations", BigInteger),
     Column("version", BigInteger, nullable=False),
     UniqueConstraint("parent_id", "name_folded"),
     CheckConstraint("offboarding IN ('keep', 'disable', 'delete')", name="offboarding"),
@@ -63,6 +64,22 @@ tenants = Table(
         postgresql_where=text("api_key_idle_timeout IS NOT NULL"),
         sqlite_where=text("api_key_idle_timeout IS NOT NULL"),
     ),
+    Index(
+        "ix_tenants_single",
+        "id",
+        postgresql_where=text("single_token"),
+        sqlite_where=text("single_token"),
+    ),
+)
+
+#: One row: what holds for all users.
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # No user's epoch is below it: raising it ends all that was ever issued.
+    Column("epoch_floor", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="one"),
 )
 
 #: Every tenant with all its ancestors and itself (depth 0). So a role held above reaches a
@@ -92,6 +109,8 @@ users = Table(
     Column("description", Text, nullable=False),
     Column("tenant_id", Id, ForeignKey("tenants.id"), nullable=False),
     Column("epoch", BigInteger, nullable=False),
+    # Sessions that began in an earlier epoch than this are over.
+    Column("sessions_epoch", BigInteger, nullable=False, server_default="0"),
     Column("created_at", UtcDateTime, nullable=False),
     # No foreign key: who made it may be gone.
     Column("created_by", Id, index=True),
@@ -205,6 +224,8 @@ api_keys = Table(
     Column("last_used_at", UtcDateTime),
     Column("last_used_from", Text(64)),
     Column("use_count", BigInteger, nullable=False),
+    # As in `users`, for this key's sessions.
+    Column("sessions_epoch", BigInteger, nullable=False, server_default="0"),
     Column("version", BigInteger, nullable=False),
     Index(None, "user_id", "id"),
     Index(None, "user_id", "name"),

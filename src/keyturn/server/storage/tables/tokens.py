@@ -1,4 +1,4 @@
-"""Sessions, revocations, signing keys, and the audit trail."""
+"""Sessions, revocations, signing keys, resource servers, and the audit trail."""
 
 from sqlalchemy import (
     BigInteger,
@@ -18,14 +18,19 @@ sessions = Table(
     "sessions",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("key_id", Ordered(22), ForeignKey("api_keys.id"), nullable=False, index=True),
-    Column("user_id", Id, ForeignKey("users.id"), nullable=False, index=True),
+    Column("key_id", Ordered(22), ForeignKey("api_keys.id"), nullable=False),
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False),
     Column("generation", BigInteger, nullable=False),
     Column("rotated_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
     Column("ended_at", UtcDateTime),
     Column("end_reason", Text),
+    # The one tenant that it was begun for, and where its latest refresh came from.
+    Column("tenant_id", Id),
+    Column("last_used_from", Text(64)),
     CheckConstraint("generation >= 0", name="generation"),
+    Index(None, "user_id", "id"),
+    Index(None, "key_id", "id"),
 )
 
 revocations = Table(
@@ -37,7 +42,10 @@ revocations = Table(
     Column("expires_at", UtcDateTime, nullable=False, index=True),
     # When it was last added or lifted, by the database's clock: what the tail goes by.
     Column("written_at", UtcDateTime, nullable=False, index=True),
-    CheckConstraint("kind IN ('token', 'session', 'key', 'user', 'tenant')", name="kind"),
+    CheckConstraint(
+        "kind IN ('token', 'session', 'key', 'user', 'tenant', 'signing_key', 'everything')",
+        name="kind",
+    ),
 )
 
 signing_keys = Table(
@@ -49,6 +57,7 @@ signing_keys = Table(
     Column("public_jwk", json_type(), nullable=False),
     Column("sealed_private", LargeBinary, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("slot_since", UtcDateTime, nullable=False),
     CheckConstraint("slot IN ('next', 'current', 'retired')", name="slot"),
     # One key a slot; retired keys may be many. Two processes that both make one: one wins.
     Index(
@@ -59,6 +68,20 @@ signing_keys = Table(
         postgresql_where=text("slot IN ('current', 'next')"),
         sqlite_where=text("slot IN ('current', 'next')"),
     ),
+)
+
+resource_servers = Table(
+    "resource_servers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id"), nullable=False),
+    # One in the whole installation: it is what the tokens' `aud` says.
+    Column("identifier", Ordered, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("algorithm", Text(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Index(None, "tenant_id", "id"),
 )
 
 #: Append only (a trigger refuses updates). No foreign keys: the trail outlives what it names.

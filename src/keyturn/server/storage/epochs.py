@@ -1,0 +1,19 @@
+"""The epoch floor: no user's epoch counts as less, so raising it ends all that was issued."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+
+from .columns import greater
+from .tables import installation, users
+
+#: How far the floor rises at once. No user's epoch comes so far by single steps, and JSON keeps
+#: whole numbers up to 2**53.
+FLOOR_STEP = 2**32
+
+_FLOOR = select(installation.c.epoch_floor).where(installation.c.id == 1).scalar_subquery()
+
+
+def epoch_in_force() -> ColumnElement[Any]:
+    """A user's epoch, in a statement that has the users in it."""
+    return greater(users.c.epoch, _FLOOR)
