@@ -1,7 +1,7 @@
 # Keyturn's commands. `make` alone lists them.
 #
 #   PYTHON=python3.12   the interpreter to make .venv with (3.11 or later)
-#   ARGS='--port 9000'  passed on to `make run`, `make test` and `make bench`
+#   ARGS='--port 9000'  passed on to `make run`, `make bench` and the tests
 
 PYTHON ?= python3
 ARGS ?=
@@ -25,17 +25,20 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check bench format requests lock clean force
+.PHONY: help run test test-faults check bench format requests lock clean force
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
-		printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
+		printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 run: $(SERVER) ## start the service on this machine with two demo tenants and a key
 	@exec $(BIN)/keyturn dev $(ARGS)
 
 test: $(DEV) ## run all tests; starts PostgreSQL and Redis by itself
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+test-faults: $(DEV) ## run the tests that break things for long
+	@exec $(BIN)/python -m pytest -m slow_fault $(ARGS)
 
 check: $(DEV) ## lint, format, types, import arrows, openapi.yaml
 	$(BIN)/ruff check .

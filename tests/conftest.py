@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -17,7 +19,7 @@ from tests.servers import (
     running_redis,
 )
 
-pytest_plugins = ["pytester", "tests.databases"]
+pytest_plugins = ["pytester", "tests.databases", "tests.faults.figures"]
 
 _SCAN = pytest.StashKey[SecretScan]()
 
@@ -25,8 +27,15 @@ _SCAN = pytest.StashKey[SecretScan]()
 def pytest_configure(config: pytest.Config) -> None:
     """Keep and scan the logs of the whole session."""
     worker: dict[str, str] = getattr(config, "workerinput", {})
+    # asyncio puts a handler of its own in the place of Python's each time a test begins or goes on,
+    # and Python describes its task in a text that nobody reads: a tenth of all work.
+    signal.signal(signal.SIGINT, _interrupted)
     config.stash[_SCAN] = SecretScan(worker.get("workerid", ""))
     config.pluginmanager.register(config.stash[_SCAN], "keyturn-secret-scan")
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    signal.default_int_handler(number, frame)
 
 
 def pytest_xdist_auto_num_workers() -> int:

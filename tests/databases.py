@@ -1,7 +1,8 @@
 """A migrated database of its own for each test, on each backend; searched for secrets at its end.
 
 Tests take `database_url` (or `storage`, an open one) and run twice. Those about one backend take
-`sqlite_url` or `postgres_url`. A template is migrated once and copied, which takes milliseconds.
+`sqlite_url` or `postgres_url`. A template is migrated once and copied, which takes milliseconds;
+on PostgreSQL, where it takes more, a copy serves one test after another.
 """
 
 from __future__ import annotations
@@ -17,14 +18,38 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from keyturn.server.storage import Storage, migrate, open_storage
+from keyturn.server.storage import engine as engine_module
+from tests.copies import Copies, creation, dropping, execute, line, read_all, text_of
 from tests.secret_scan import scan_for_secrets
 from tests.servers import PostgresServer
 
 T = TypeVar("T")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    """Statements are compiled once a process, as in a service, and not for each test's engine.
+
+    What is compiled belongs to a dialect: all engines of a kind get the first one's.
+    """
+    firsts: dict[str, Engine] = {}
+
+    def create(url: str, **options: Any) -> AsyncEngine:
+        created = create_async_engine(url, **options)
+        engine = created.sync_engine
+        first = firsts.setdefault(url, engine)
+        engine.dialect = engine.pool._dialect = first.dialect
+        engine._compiled_cache = first._compiled_cache
+        return created
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, "create_async_engine", create)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -53,13 +78,20 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> Iterator[str]:
     no_secrets(dump_sqlite(path))
 
 
+@pytest.fixture(scope="session")
+def postgres_copies(postgres_server: PostgresServer) -> Iterator[Copies]:
+    """The copies of all PostgreSQL templates."""
+    copies = Copies(postgres_server.url)
+    yield copies
+    copies.close()
+
+
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
+def postgres_url(postgres_template: str, postgres_copies: Copies) -> Iterator[str]:
     """A migrated and otherwise empty PostgreSQL database."""
-    name = f"keyturn_{secrets.token_hex(6)}"
-    with database(postgres_server.url, name, template=postgres_template) as url:
-        yield url
-        no_secrets(run(dump_postgres(url)))
+    copy = postgres_copies.take(postgres_template)
+    yield copy.url
+    no_secrets(postgres_copies.give_back(copy, postgres_template))
 
 
 @pytest.fixture
@@ -95,34 +127,16 @@ async def storage(database_url: str) -> AsyncIterator[Storage]:
 @contextmanager
 def database(server: str, name: str, template: str = "template1") -> Iterator[str]:
     """A database on `server`, dropped at the end."""
-    # Copying files is far quicker than logging the copy, with fsync off and a small template.
-    run(_execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
+    run(execute(server, creation(name, template)))
     try:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
     finally:
-        # FORCE: a test that left connections open still gives its database back.
-        run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+        run(execute(server, dropping(name)))
 
 
 async def dump_postgres(url: str) -> str:
     """All rows of all tables, as text."""
-    connection = await asyncpg.connect(url)
-    try:
-        names = await connection.fetch(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
-        )
-        rows = [await connection.fetch(f'SELECT * FROM "{name}"') for (name,) in names]
-    finally:
-        await connection.close()
-    return "\n".join(_line(row) for table in rows for row in table)
+    return text_of(await read_all(url))
 
 
 def dump_sqlite(path: Path) -> str:
@@ -130,14 +144,7 @@ def dump_sqlite(path: Path) -> str:
     with closing(sqlite3.connect(path)) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         rows = [connection.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in names]
-    return "\n".join(_line(row) for table in rows for row in table)
-
-
-def _line(row: Any) -> str:
-    # Bytes as text: a secret that was stored unsealed would not show in hex.
-    return " | ".join(
-        value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in row
-    )
+    return "\n".join(line(row) for table in rows for row in table)
 
 
 def no_secrets(dump: str) -> None:

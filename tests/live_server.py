@@ -1,8 +1,8 @@
 """Keyturn as it runs in production: `keyturn serve` in processes of its own, on free ports.
 
-`live` is one server, on SQLite with the list in process and on PostgreSQL with Redis; `two_nodes`
-are two on one PostgreSQL and one Redis. `LiveServer` starts any other arrangement. All log at
-DEBUG into `log_dir`, which is searched for secrets when the session ends.
+`live` is one server, on SQLite with the list in process and on PostgreSQL with Redis. `LiveServer`
+starts any other arrangement; `tests.faults.nodes` has one of several nodes. All log at DEBUG into
+`log_dir`, which is searched for secrets when the session ends.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ import itertools
 import os
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import asyncpg
 import httpx
 import pytest
 
@@ -74,10 +76,14 @@ def new_master_secret() -> str:
     return secrets.token_urlsafe(36)
 
 
-def prepare(database_url: str, master_secret: str | None = None) -> Demo:
-    """Migrates a database and makes the demo in it."""
+def prepare(
+    database_url: str, master_secret: str | None = None, signing_algorithm: str = "ES256"
+) -> Demo:
+    """Migrates a database and makes the demo in it, and a signing key of that algorithm."""
     secret = master_secret or new_master_secret()
-    settings = Settings(database_url=database_url, master_secret=secret)
+    settings = Settings(
+        database_url=database_url, master_secret=secret, signing_algorithm=signing_algorithm
+    )
 
     async def make() -> Demo:
         await migrate(settings)
@@ -115,6 +121,23 @@ def dump(database_url: str) -> str:
     return run(dump_postgres(database_url))
 
 
+def rows(database_url: str, query: str, *parameters: object) -> list[dict[str, Any]]:
+    """The rows of one query. Parameters are PostgreSQL's."""
+
+    async def fetch() -> list[dict[str, Any]]:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return [dict(row) for row in await connection.fetch(query, *parameters)]
+        finally:
+            await connection.close()
+
+    if not database_url.startswith("sqlite:///"):
+        return run(fetch())
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(query)]
+
+
 def eventually(check: Callable[[], bool], seconds: float) -> float:
     """How many seconds it took until `check` held. Fails after `seconds`."""
     started = time.monotonic()
@@ -127,6 +150,9 @@ def eventually(check: Callable[[], bool], seconds: float) -> float:
 
 class LiveServer:
     """One `keyturn serve`. It keeps its port, so it can be stopped and started again."""
+
+    #: What is run.
+    module = "keyturn.cli"
 
     def __init__(
         self,
@@ -147,6 +173,7 @@ class LiveServer:
             "master_secret": master_secret,
             "log_level": "debug",
             "access_log": "all",
+            "shutdown_drain": 0,
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -178,6 +205,11 @@ class LiveServer:
         return f"{self.base_url}/.well-known/jwks.json"
 
     @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         """The process id. Raises AssertionError when it does not run."""
         assert self._process is not None
@@ -200,14 +232,18 @@ class LiveServer:
     def launch(self) -> None:
         """Starts the process and does not wait."""
         assert self._process is None
+        self._process = self.command("serve")
+
+    def command(self, *words: str) -> subprocess.Popen[bytes]:
+        """`keyturn` with those words and this server's settings, its output in the server's log."""
         settings = {**self._settings, "port": self.port, "public_url": self.base_url}
         env = {name: value for name, value in os.environ.items() if not name.startswith("KEYTURN_")}
         env |= {f"KEYTURN_{name.upper()}": str(value) for name, value in settings.items()}
         # For a checkout that is not installed.
         env["PYTHONPATH"] = str(Path(keyturn.__file__).parents[1])
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "keyturn.cli", "serve"],
+            return subprocess.Popen(
+                [sys.executable, "-m", self.module, *words],
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -220,17 +256,23 @@ class LiveServer:
         """Raises RuntimeError when it ends instead, or takes too long."""
         assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
-        while self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                if httpx.get(f"{self.base_url}/health/ready", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
+        # One client: each would read all certificates that this machine trusts.
+        with httpx.Client(timeout=5) as client:
+            while self._process.poll() is None and time.monotonic() < deadline:
+                try:
+                    if client.get(f"{self.base_url}/health/ready").status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.05)
         state = self._process.poll()
         self.kill()
         said = self.log.read_text(errors="replace")[-2000:]
         raise RuntimeError(f"keyturn serve is not ready (exit status {state}): {said}")
+
+    def freeze(self) -> None:
+        """SIGSTOP: it keeps what it holds and does nothing. Only `kill` ends it then."""
+        os.kill(self.pid, signal.SIGSTOP)
 
     def stop(self) -> int:
         """Ends it with SIGTERM, harder if need be. Gives the exit status."""
@@ -310,7 +352,7 @@ def live_service(
     log_dir: Path, database_url: str, redis_url: str | None = None, **settings: object
 ) -> Iterator[Live]:
     """A server with the demo, on a database that is empty or just migrated."""
-    demo = prepare(database_url)
+    demo = prepare(database_url, signing_algorithm=str(settings.get("signing_algorithm", "ES256")))
     server = LiveServer(
         log_dir, database_url, demo.master_secret, redis_url=redis_url, **settings
     ).start()
@@ -319,32 +361,6 @@ def live_service(
             yield Live(server, demo, client)
     finally:
         server.stop()
-
-
-@contextmanager
-def several_nodes(
-    log_dir: Path,
-    database_url: str,
-    redis_urls: tuple[str | None, ...],
-    **settings: object,
-) -> Iterator[tuple[Live, ...]]:
-    """One service on several nodes; each has its Redis, or none."""
-    demo = prepare(database_url)
-    servers = [
-        LiveServer(
-            log_dir,
-            database_url,
-            demo.master_secret,
-            redis_url=redis_url,
-            issuer=SHARED_ISSUER,
-            **settings,
-        )
-        for redis_url in redis_urls
-    ]
-    with running(*servers), ExitStack() as stack:
-        yield tuple(
-            Live(server, demo, stack.enter_context(httpx.Client(timeout=20))) for server in servers
-        )
 
 
 @contextmanager
@@ -371,16 +387,3 @@ def live(
             url = stack.enter_context(postgres_database(request.getfixturevalue("postgres_server")))
             redis_url = redis_database(request.getfixturevalue("redis_server"))
         yield stack.enter_context(live_service(log_dir, url, redis_url))
-
-
-@pytest.fixture(scope="module")
-def two_nodes(
-    log_dir: Path, postgres_server: PostgresServer, redis_server: RedisServer
-) -> Iterator[tuple[Live, ...]]:
-    """One service on two nodes, with one PostgreSQL and one Redis."""
-    redis_url = redis_database(redis_server)
-    with (
-        postgres_database(postgres_server) as url,
-        several_nodes(log_dir, url, (redis_url, redis_url)) as nodes,
-    ):
-        yield nodes

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import keyturn
 from keyturn.cli.root import app
 from tests.cli.conftest import PATIENCE, Run
+from tests.unit.revocation.redis_process import RedisProcess
 
 HEAVY = ("typer", "rich", "starlette", "sqlalchemy", "uvicorn", "pydantic", "authlib")
 
@@ -172,6 +173,21 @@ class TestServe:
         done = run("serve", "--port", str(free_port()), "--workers", workers, **settings)
         assert done.returncode == 3
         one_line(done.stderr)
+
+    def test_1_redis_that_drops_entries(
+        self, run: Run, settings: dict[str, str], tmp_path: Path
+    ) -> None:
+        assert run("migrate", **settings).returncode == 0
+        redis = RedisProcess(tmp_path, "--maxmemory-policy", "allkeys-lru")
+        redis.start()
+        try:
+            port = str(free_port())
+            done = run("serve", "--port", port, redis_url=redis.url, **settings)
+        finally:
+            redis.kill()
+        assert done.returncode == 1
+        assert "maxmemory-policy allkeys-lru" in one_line(done.stderr)
+        assert "KEYTURN_REDIS_ALLOW_EVICTION" in done.stderr
 
     def test_0_on_sigterm(
         self,

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 @cache
 def document() -> dict[str, Any]:
     """openapi.yaml."""
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "openapi.yaml").read_text())
+    # The safe loader in C, where there is one, is ten times quicker.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loaded: dict[str, Any] = yaml.load((ROOT / "openapi.yaml").read_text(), loader)  # noqa: S506
     return loaded
 
 

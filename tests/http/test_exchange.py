@@ -20,8 +20,11 @@ C1 = {
 }
 
 
-def claims(service: Running, token: str) -> dict[str, Any]:
-    """A token's claims, verified by a library that is not the server's."""
+def claims(service: Running, token: str, *audiences: str) -> dict[str, Any]:
+    """A token's claims, verified by a library that is not the server's.
+
+    `audiences` are those that will do; else the service's own.
+    """
     import jwt
 
     keys = jwt.PyJWKSet.from_dict(dict(service.service.surface.published._jwks()))
@@ -32,7 +35,7 @@ def claims(service: Running, token: str) -> dict[str, Any]:
         keys[header["kid"]].key,
         algorithms=["ES256", "RS256", "EdDSA"],
         issuer=service.settings.issuer,
-        audience=service.settings.audience,
+        audience=audiences or (service.settings.audience,),
         options={"require": ["iss", "sub", "aud", "client_id", "iat", "exp", "jti"]},
     )
     return decoded

@@ -1,7 +1,5 @@
 """Keys, metadata, health, and the contract itself."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -100,43 +98,3 @@ class TestHealth:
         for bad in ("a b", "x" * 65, "<script>"):
             answer = await service.client.get("/health/live", headers={"X-Request-ID": bad})
             assert answer.headers["x-request-id"] != bad
-
-
-class TestOverload:
-    async def test_503_when_too_much_is_in_flight(self, start: Any) -> None:
-        service: Running = await start(max_in_flight=1)
-        begun, go_on = asyncio.Event(), asyncio.Event()
-
-        async def slowly() -> AsyncIterator[bytes]:
-            yield b"grant_type=refresh_token&"
-            begun.set()
-            await go_on.wait()
-            yield b"refresh_token=x"
-
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        first = asyncio.create_task(
-            service.client.post("/iam/auth/token", content=slowly(), headers=form)
-        )
-        await begun.wait()
-        second = await service.token(grant_type="refresh_token", refresh_token="x")
-        elsewhere = await service.get("/iam/users/me", "x")
-        alive = await service.get("/health/live")
-        go_on.set()
-        assert (second.status_code, second.json()["error"]) == (503, "temporarily_unavailable")
-        assert second.headers["retry-after"] == elsewhere.headers["retry-after"] == "1"
-        assert elsewhere.status_code == 503
-        assert alive.status_code == 200
-        assert (await first).status_code == 400
-
-    async def test_400_a_body_that_never_comes(
-        self, service: Running, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("keyturn.server.http.body.BODY_WAIT", 0.05)
-
-        async def nothing() -> AsyncIterator[bytes]:
-            await asyncio.sleep(30)
-            yield b""
-
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = await service.client.post("/iam/auth/token", content=nothing(), headers=form)
-        assert answer.status_code == 400

@@ -1,5 +1,5 @@
 """Servers as subprocesses."""
 
-from tests.live_server import live, two_nodes
+from tests.live_server import live
 
-__all__ = ["live", "two_nodes"]
+__all__ = ["live"]

@@ -5,13 +5,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from keyturn.server.http.protocol import HEAD_WAIT, MAX_HEAD
-from tests.live_server import Live
+from keyturn.server.http.protocol import HEAD_WAIT, MAX_HEAD, SPARE
+from tests.live_server import Live, eventually, live_service
 
 LINE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 
@@ -117,3 +118,88 @@ def test_the_end_of_a_body_is_not_a_long_head(live: Live) -> None:
         assert b"invalid_request" in answer(sock)
         sock.sendall(LINE + b"\r\n")
         assert answer(sock).startswith(b"HTTP/1.1 200")
+
+
+def post(*headers: bytes) -> bytes:
+    return b"\r\n".join([b"POST /iam/auth/token HTTP/1.1", b"Host: x", *headers, b"", b""])
+
+
+def test_413_is_read_though_the_body_goes_on(live: Live) -> None:
+    size = 4_000_000
+    with connected(live) as sock:
+        head = post(
+            b"Connection: close",
+            b"Content-Type: application/x-www-form-urlencoded",
+            b"Content-Length: %d" % size,
+        )
+        # Without a reset, which would lose the answer.
+        sock.sendall(head + b"x" * size)
+        assert rest(sock).startswith(b"HTTP/1.1 413")
+
+
+#: The connections that `small` takes.
+LIMIT = 4
+
+
+@pytest.fixture(scope="module")
+def small(log_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server that takes few connections."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('small')}/keyturn.db"
+    with live_service(log_dir, url, max_connections=LIMIT) as live:
+        live.http.close()
+        yield live
+
+
+@contextmanager
+def full(small: Live) -> Iterator[None]:
+    """As many connections as there may be, all in use."""
+    with ExitStack() as stack:
+        taken: list[socket.socket] = []
+
+        def take() -> bool:
+            sock = stack.enter_context(connected(small))
+            sock.sendall(LINE + b"\r\n")
+            # Those of the test before may not be gone yet.
+            if b"connection: close" not in answer(sock).lower():
+                taken.append(sock)
+            return len(taken) == LIMIT
+
+        eventually(take, 30)
+        yield
+
+
+class TestTooMany:
+    @pytest.mark.parametrize(
+        ("given", "form"),
+        [
+            (
+                post(b"Content-Length: 200000") + b"x" * 200_000,
+                b'"error":"temporarily_unavailable"',
+            ),
+            (b"GET /iam/users/me HTTP/1.1\r\nHost: x\r\n\r\n", b"application/problem+json"),
+        ],
+        ids=["OAuth", "elsewhere"],
+    )
+    def test_503_and_closed(self, small: Live, given: bytes, form: bytes) -> None:
+        with full(small), connected(small) as sock:
+            sock.sendall(given)
+            said = rest(sock)
+        assert said.startswith(b"HTTP/1.1 503")
+        assert form in said
+        for header in (b"retry-after: 1", b"connection: close"):
+            assert b"\r\n" + header + b"\r\n" in said.lower()
+
+    def test_200_health(self, small: Live) -> None:
+        with full(small), connected(small) as sock:
+            sock.sendall(LINE + b"\r\n")
+            assert rest(sock).startswith(b"HTTP/1.1 200")
+
+    def test_closed_when_there_are_far_more(self, small: Live) -> None:
+        with full(small), ExitStack() as stack:
+            silent = [stack.enter_context(connected(small)) for _ in range(SPARE + 20)]
+            assert rest(silent[-1]) == b""
+
+    def test_200_when_there_is_room_again(self, small: Live) -> None:
+        for _ in range(2):
+            with full(small):
+                pass

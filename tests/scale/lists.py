@@ -196,6 +196,15 @@ READS: dict[str, Read] = {
         view.service, "nightly build", _NOW
     ),
     "sessions.get": lambda work, view, _: work.sessions.get(view.session),
+    "sessions.of_user": lambda work, view, part: work.sessions.of_user(view.service, part),
+    "sessions.of_user, live": lambda work, view, part: work.sessions.of_user(
+        view.service, part, refreshed_since=_NOW - timedelta(minutes=30)
+    ),
+    "sessions.of_key": lambda work, view, part: work.sessions.of_key(view.key, part),
+    "sessions.of_key, live": lambda work, view, part: work.sessions.of_key(
+        view.key, part, refreshed_since=_NOW - timedelta(minutes=30)
+    ),
+    "api_keys.many": lambda work, view, _: work.api_keys.many([view.key]),
     "permissions.visible": lambda work, view, part: work.permissions.visible(view.tenant, part),
     "permissions.known": lambda work, view, _: work.permissions.known(
         view.tenant, ["resource001:read", "unknown:read"]
@@ -211,6 +220,16 @@ READS: dict[str, Read] = {
     ),
     "endpoints.count": lambda work, view, _: work.endpoints.count(view.tenant),
     "endpoints.listed_by": lambda work, view, _: work.endpoints.listed_by([view.service]),
+    "resource_servers.get": lambda work, view, _: work.resource_servers.get(view.endpoint),
+    "resource_servers.in_tenant": lambda work, view, part: work.resource_servers.in_tenant(
+        view.tenant, part
+    ),
+    "resource_servers.named": lambda work, *_: work.resource_servers.named(
+        ["https://server-2-7.example", "https://unknown.example"]
+    ),
+    "resource_servers.reached": lambda work, view, _: work.resource_servers.reached(
+        view.tenant, [view.tenant]
+    ),
     "audit.events": lambda work, view, part: work.audit.events(view.tenant, AuditFilter(), part),
     "audit.events, by time": lambda work, view, part: work.audit.events(
         view.tenant,

@@ -31,6 +31,7 @@ GROWING = (
     "revocations",
     "permissions",
     "endpoints",
+    "resource_servers",
     "kept_answers",
     "audit_events",
 )
@@ -270,6 +271,14 @@ def steps(size: Size) -> Iterator[tuple[str, str]]:
             CROSS JOIN LATERAL (SELECT '/v' || i % 3 || '/resource' || i / 4 AS path) paths
             WHERE n BETWEEN 2 AND {last_organisation} AND (n = 2 OR i <= 100)
             ORDER BY at, i;
+        INSERT INTO resource_servers (id, tenant_id, identifier, name, algorithm, created_at,
+                                      version)
+            SELECT pg_temp.uuid7(at, n * 100000::bigint + i), id,
+                   'https://server-' || n || '-' || i || '.example', 'Server ' || i,
+                   (ARRAY['ES256', 'RS256', 'Ed25519'])[1 + i % 3], at, 1
+            FROM places CROSS JOIN generate_series(1, 1000) i
+            WHERE n <= {last_organisation} AND (n = 2 OR i <= 20) OR n >= {big} AND i = 1
+            ORDER BY i, at;
         UPDATE api_keys SET endpoint_ids = listed.ids
         FROM (SELECT jsonb_agg(id) AS ids FROM (
                   SELECT id FROM endpoints WHERE tenant_id = (SELECT id FROM places WHERE n = 2)

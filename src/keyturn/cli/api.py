@@ -5,7 +5,7 @@ import functools
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,10 +61,14 @@ class Api:
         if "_client" in self.__dict__:
             self._client.close()
 
-    def token(self, tenant_id: str | None = None) -> str:
-        """An access token: for all tenants, kept for the next command; or for one, made anew."""
-        if tenant_id is not None:
-            return self._exchange({"x-tenant-id": tenant_id})[0]
+    def token(self, tenant_id: str | None = None, resources: Sequence[str] = ()) -> str:
+        """An access token: for all tenants and Keyturn itself, kept for the next command.
+
+        For one tenant, or for resource servers (by their identifiers), it is made anew.
+        """
+        if tenant_id is not None or resources:
+            headers = {"x-tenant-id": tenant_id} if tenant_id else {}
+            return self._exchange(headers, resources)[0]
         if self._token is None:
             kept = kept_token(self.profile)
             self.token_is_kept = kept is not None
@@ -82,8 +86,15 @@ class Api:
         keep_token(self.profile, token, asked + lifetime)
         return token
 
-    def _exchange(self, headers: Mapping[str, str]) -> tuple[str, float]:
-        body = {"username": self.profile.username, "password": self.profile.api_key}
+    def _exchange(
+        self, headers: Mapping[str, str], resources: Sequence[str] = ()
+    ) -> tuple[str, float]:
+        body: dict[str, object] = {
+            "username": self.profile.username,
+            "password": self.profile.api_key,
+        }
+        if resources:
+            body["resource"] = list(resources)
         response = self._send("POST", "/auth/token", headers=headers, body=body)
         try:
             tokens = entity_of(response)

@@ -197,18 +197,30 @@ def rotate(
     until_first_use: Annotated[
         bool, typer.Option("--until-first-use", help="The new one's first use ends the old one.")
     ] = False,
+    end_sessions: Annotated[
+        bool | None,
+        typer.Option(
+            "--end-sessions/--keep-sessions",
+            help="Whether what the key gave ends. Unless said, when the old secret stops at once.",
+        ),
+    ] = None,
     mine: Mine = False,
     quiet: QuietSecret = False,
 ) -> None:
     """Give a key a new secret and print it, once. The old one stops at once, unless you say else.
 
+    Then what the key gave until now ends, too: sessions, and its user's access tokens.
+
     Examples:
       keyturn api-key rotate deploy --overlap 7d
       keyturn api-key rotate deploy --until-first-use --quiet
+      keyturn api-key rotate deploy --keep-sessions
     """
     body: dict[str, object] = {"ends_on_first_use": until_first_use}
     if overlap is not None:
         body["overlap_seconds"] = overlap
+    if end_sessions is not None:
+        body["end_sessions"] = end_sessions
     made = call.send("POST", f"{_path(call, key, mine)}/rotate", body=body, own=mine)
     fields = ("id", "name", "user_id", "rotated_at", "old_secret_until")
     call.show_secret(made.entity, "secret", fields, quiet=quiet)

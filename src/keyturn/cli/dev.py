@@ -94,6 +94,7 @@ def _settings(host: str, port: int, data: DataDir) -> "Settings":
         issuer=url,
         allow_http=True,
         workers=1,
+        shutdown_drain=0,  # there is no balancer to notice
         tls_cert_file=None,
         tls_key_file=None,
         database_url=data.database_url,
@@ -108,8 +109,9 @@ def _serve(settings: "Settings", listener: socket.socket, announce: Callable[[],
     import uvicorn
 
     from ..server.app import create_app
+    from ..server.http.serving import StoppingServer
 
-    class Server(uvicorn.Server):
+    class Server(StoppingServer):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started and not self.should_exit:

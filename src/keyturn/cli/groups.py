@@ -59,6 +59,11 @@ GROUPS = {
             "api-key rotate deploy --overlap 7d",
         ),
     ),
+    "session": Group(
+        "sessions",
+        "What goes on with your keys and others', and what ends it.",
+        ("session list --user ci-runner --live", "session end-all --user ada@example.org"),
+    ),
     "endpoint": Group(
         "endpoints",
         "The catalogue of endpoints, and what opens them.",
@@ -66,6 +71,19 @@ GROUPS = {
             "endpoint import openapi.json --service fleet",
             "endpoint explain GET /hosts/17/report",
         ),
+    ),
+    "resource-server": Group(
+        "resource_servers",
+        "Who takes tokens, by identifier and algorithm.",
+        (
+            "resource-server create https://assets.example --name Assets",
+            "resource-server update https://assets.example --algorithm ES256",
+        ),
+    ),
+    "signing-key": Group(
+        "signing_keys",
+        "What tokens are signed with; the root tenant's.",
+        ("signing-key list --tenant platform", "signing-key rotate --tenant platform"),
     ),
     "audit": Group(
         "audit",

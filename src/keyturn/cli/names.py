@@ -96,6 +96,12 @@ def role(api: Api, tenant_id: str, text: str) -> str:
     return _listed(api, tenant_id, "role", "/roles", text, ["name"])
 
 
+def resource_server(api: Api, tenant_id: str, text: str) -> str:
+    """A resource server of the tenant, by its identifier or its name."""
+    fields = ["identifier", "name"]
+    return _listed(api, tenant_id, "resource server", "/resource-servers", text, fields)
+
+
 def service_user(api: Api, tenant_id: str, text: str) -> str:
     """A service user at home in the tenant, by its name or its mail address."""
     return _listed(api, tenant_id, "service user", "/service-users", text, ["email", "name"])

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from . import signin
+from . import secrets, signin
 from . import version as versions
 from .dev import dev
 from .groups import GROUPS
@@ -100,6 +100,7 @@ def version(
 
 for command in (dev, serve, migrate, bootstrap, settings):
     app.command()(command)
+app.add_typer(secrets.app)
 signin.add_commands(app, _SIGN_IN)
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Worker processes (PostgreSQL).")] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Serve tokens until SIGTERM, then let requests in flight finish.
+    """Serve tokens until SIGTERM; then tell balancers, and let requests in flight finish.
 
     Everything is set by environment variables or a TOML file; `keyturn settings` shows what is
     in force. Options beat both.
@@ -53,36 +54,47 @@ def serve(
         logs.configure(level=settings.log_level, form=settings.log_format)
         exit_cleanly_on_sigterm()
         listen(settings.host, settings.port, hint="set KEYTURN_PORT").close()
-        asyncio.run(_check_database(settings))
+        asyncio.run(_check_stores(settings))
+        allow_files(settings.max_connections)
 
         import uvicorn
 
-        uvicorn.run(
-            "keyturn.server.app:from_environment",
-            factory=True,
-            workers=settings.workers,
-            **uvicorn_options(settings),
+        from ..server.http import serving
+
+        serving.run(
+            uvicorn.Config(
+                "keyturn.server.app:from_environment",
+                factory=True,
+                workers=settings.workers,
+                **uvicorn_options(settings),
+            )
         )
 
 
-async def _check_database(settings: "Settings") -> None:
-    """One line for a database that is away or not migrated.
+async def _check_stores(settings: "Settings") -> None:
+    """One line for a database that is away or not migrated, or a Redis that drops entries.
 
     uvicorn would show a traceback, and with several workers start them again for ever.
     """
     from ..server.parts import open_parts
+    from ..server.revocation import require_no_eviction
 
     async with open_parts(settings) as parts:
         await parts.store.ping()
+    if settings.redis_url and not settings.redis_allow_eviction:
+        url = settings.redis_url.get_secret_value()
+        await require_no_eviction(url, timeout=settings.redis_timeout)
 
 
 def uvicorn_options(settings: "Settings") -> dict[str, Any]:
     """How uvicorn is to serve: what it could do as well as we, we do (and log, and limit)."""
+    from ..server.http.protocol import BoundedHttp
+
     return {
         "host": settings.host,
         "port": settings.port,
         "loop": "auto",  # uvloop where there is one
-        "http": "keyturn.server.http.protocol:BoundedHttp",
+        "http": partial(BoundedHttp, max_connections=settings.max_connections),
         "ws": "none",
         "lifespan": "on",
         "ssl_certfile": settings.tls_cert_file,
@@ -119,6 +131,21 @@ def listen(host: str, port: int, *, hint: str) -> socket.socket:
     except OSError as error:
         raise Problem(f"cannot listen on {host} port {port}: {error.strerror}; {hint}") from None
     return listener
+
+
+def allow_files(connections: int) -> None:
+    """Raises this process's limit on open files, as far as it may, to what so many need."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Beside connections of clients: those to the stores, files, and some to spare.
+    wanted = connections + 1_536
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def exit_cleanly_on_sigterm() -> None:

@@ -121,6 +121,13 @@ def token(
     tenant: Annotated[
         str | None, typer.Option(help="For this tenant alone: id or name. Without: for all.")
     ] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IDENTIFIER",
+            help="For this resource server; may be repeated. Without: for Keyturn itself.",
+        ),
+    ] = None,
     profile: Annotated[
         str | None, typer.Option(help="Name of the login (or KEYTURN_PROFILE).")
     ] = None,
@@ -130,9 +137,10 @@ def token(
     Examples:
       curl -H "Authorization: Bearer $(keyturn token)" https://iam.example/iam/users/me
       TOKEN=$(keyturn token --tenant acme)
+      TOKEN=$(keyturn token --resource https://assets.example)
     """
     with reported(), closing(Api(profiles.chosen(profile))) as api:
-        print(api.token(tenant and names.tenant_of_mine(api, tenant)))
+        print(api.token(tenant and names.tenant_of_mine(api, tenant), resource or ()))
 
 
 def password(

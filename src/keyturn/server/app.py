@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 
 from . import logs, storage
 from .http.caller import Addresses
@@ -21,15 +20,18 @@ from .http.middleware import RequestFrame
 from .http.operation import Doors
 from .http.published import Check, Published
 from .http.routes import Surface, oauth_paths, routes
+from .http.stopping import Stopping
 from .http.tokens import token_operations
 from .mail import open_mailer
 from .oauth.bridge import TokenEndpoint
 from .oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
 from .oauth.metadata import metadata
-from .parts import Parts, open_parts, open_signer, open_usage
+from .parts import JWKS_MAX_AGE, Parts, open_parts, open_signer, open_usage
 from .revocation import KeptList, open_revocation_list
+from .services.audiences import Audiences
 from .services.callers import Callers
 from .services.credentials import Credentials
+from .services.housekeeping import housekeeping
 from .services.introspection import Introspection
 from .services.issuing import Issuing
 from .services.management import Management
@@ -44,21 +46,24 @@ from .services.management.members import MemberManagement
 from .services.management.own_keys import OwnKeys
 from .services.management.people import PeopleManagement
 from .services.management.permissions import PermissionRegistry
+from .services.management.resource_servers import ResourceServerManagement
+from .services.management.revocations import RevocationManagement
 from .services.management.roles import RoleManagement
 from .services.management.service_users import ServiceUserManagement
+from .services.management.sessions import OwnSessions, SessionManagement
+from .services.management.signing_keys import SigningKeyManagement
 from .services.management.tenants import TenantManagement
 from .services.ports import Mailer, Passwords, Store
 from .services.revoking import Revoking
+from .services.token_exchange import TokenExchange
 from .services.usage import Usage
 from .settings import Settings, load_settings
 from .tokens.access import AccessTokenSigner
 from .tokens.answers import SealedAnswers
+from .tokens.following import KeyringFollower
 from .tokens.passwords import Argon2Passwords
 from .tokens.refresh import RefreshSealer
 from .tokens.secrets import DerivedKeys
-
-#: How long verifiers may cache the published keys, in seconds.
-JWKS_MAX_AGE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +86,30 @@ async def migrate(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings) -> AsyncIterator[Service]:
+async def open_service(
+    settings: Settings, stopping: Stopping | None = None
+) -> AsyncIterator[Service]:
     """Opens everything, and runs what runs beside the requests."""
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(settings))
         revocations = await stack.enter_async_context(
             open_revocation_list(
-                parts.store, redis_url=redis_url, redis_timeout=settings.redis_timeout
+                parts.store,
+                redis_url=redis_url,
+                redis_timeout=settings.redis_timeout,
+                allow_eviction=settings.redis_allow_eviction,
             )
         )
-        signer = await stack.enter_async_context(open_signer(settings, parts, utc_now))
+        signer, keyring = await stack.enter_async_context(open_signer(settings, parts, utc_now))
+        revocations.listen(keyring.heard)
         usage = await stack.enter_async_context(open_usage(parts, utc_now))
+        await stack.enter_async_context(housekeeping(parts.store))
         passwords = Argon2Passwords()
         stack.callback(passwords.close)
-        yield _wire(settings, parts, revocations, signer, usage, passwords)
+        yield _wire(
+            settings, parts, revocations, signer, keyring, usage, passwords, stopping or Stopping()
+        )
 
 
 def _wire(
@@ -103,8 +117,10 @@ def _wire(
     parts: Parts,
     revocations: KeptList,
     signer: AccessTokenSigner,
+    keyring: KeyringFollower,
     usage: Usage,
     passwords: Passwords,
+    stopping: Stopping,
 ) -> Service:
     store, lookup = parts.store, parts.lookup
     refresh = RefreshSealer(DerivedKeys(parts.secrets, "refresh tokens", 64))
@@ -136,6 +152,16 @@ def _wire(
         lifetimes=settings.lifetimes,
         clock=utc_now,
     )
+    exchange = TokenExchange(
+        store=store,
+        lookup=lookup,
+        access=signer,
+        revocations=revocations,
+        issuing=issuing,
+        lifetimes=settings.lifetimes,
+        clock=utc_now,
+    )
+    audiences = Audiences(store, settings.audience, settings.signing_algorithm)
     changes = Changes(
         store=store,
         revocations=revocations,
@@ -161,11 +187,25 @@ def _wire(
         people=PeopleManagement(store, changes, passwords, lookup, parts.key_format),
         api_keys=ApiKeyManagement(store, changes, parts.key_format),
         own_keys=OwnKeys(store, changes, parts.key_format, lookup),
+        sessions=SessionManagement(store, changes, settings.lifetimes),
+        own_sessions=OwnSessions(store, changes, settings.lifetimes),
+        revocations=RevocationManagement(store, changes),
+        resource_servers=ResourceServerManagement(
+            store,
+            changes,
+            parts.signing_keys,
+            keyring.read_now,
+            audience=settings.audience,
+            algorithm=settings.signing_algorithm,
+        ),
+        signing_keys=SigningKeyManagement(
+            store, changes, parts.signing_keys, parts.sealer, keyring.read_now
+        ),
         audit=AuditTrail(store),
     )
     callers = Callers(signer, revocations, lookup, store, utc_now)
     published = Published(
-        metadata=metadata(
+        metadata=lambda: metadata(
             issuer=settings.issuer,
             public_url=settings.public_url,
             base_path=settings.base_path,
@@ -174,11 +214,12 @@ def _wire(
         ),
         jwks=signer.jwks,
         jwks_max_age=JWKS_MAX_AGE,
-        checks=_checks(store, revocations),
+        checks=_checks(store, revocations, signer),
+        stopping=stopping,
     )
     operations = [
         *token_operations(
-            TokenEndpoint(credentials, issuing, usage, settings.grants, settings.audience),
+            TokenEndpoint(credentials, issuing, usage, audiences, exchange, settings.grants),
             RevocationEndpoint(revoking),
             IntrospectionEndpoint(introspection, settings.issuer, settings.audience),
             callers,
@@ -200,7 +241,7 @@ def _mailer(settings: Settings) -> Mailer:
     return open_mailer(url.get_secret_value() if url else None, settings.mail_from)
 
 
-def _checks(store: Store, revocations: KeptList) -> Mapping[str, Check]:
+def _checks(store: Store, revocations: KeptList, signer: AccessTokenSigner) -> Mapping[str, Check]:
     async def database() -> str:
         await store.ping()
         return "ok"
@@ -208,33 +249,42 @@ def _checks(store: Store, revocations: KeptList) -> Mapping[str, Check]:
     async def revocation_list() -> str:
         return revocations.state().status
 
-    return {"database": database, "revocation_list": revocation_list}
+    async def signing_keys() -> str:
+        signer.keyring.signer_of(None)
+        return "ok"
+
+    return {
+        "database": database,
+        "revocation_list": revocation_list,
+        "signing_keys": signing_keys,
+    }
 
 
-def create_app(settings: Settings) -> Starlette:
-    """The ASGI application. Its lifespan opens the stores and closes them."""
+def create_app(settings: Settings, stopping: Stopping | None = None) -> Starlette:
+    """The ASGI application. Its lifespan opens the stores and closes them.
+
+    `stopping` is in its lifespan state, for the server that runs it.
+    """
+    ending = stopping or Stopping(settings.shutdown_drain)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_service(settings) as service:
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
+        async with open_service(settings, ending) as service:
             app.state.service = service
             app.router.routes[:] = routes(service.surface)
-            yield
+            yield {"stopping": ending}
 
     answers = ErrorAnswers(oauth_paths(settings.base_path))
-    app = Starlette(
-        lifespan=lifespan,
-        exception_handlers=dict(answers.handlers),
-        middleware=[
-            Middleware(
-                RequestFrame,
-                access_log=settings.access_log,
-                max_in_flight=settings.max_in_flight,
-                unavailable=answers.unavailable,
-            )
-        ],
-    )
+    app = Starlette(lifespan=lifespan, exception_handlers=dict(answers.handlers))
     app.router.redirect_slashes = False
+    # Around Starlette's own middleware too, so that the answer to a fault has an id as well.
+    app.middleware_stack = RequestFrame(
+        app.build_middleware_stack(),
+        access_log=settings.access_log,
+        max_in_flight=settings.max_in_flight,
+        unavailable=answers.unavailable,
+        stopping=ending,
+    )
     return app
 
 

@@ -4,25 +4,24 @@ what works beside the requests. `app.py` puts them together.
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
 from . import storage
-from .services.keyring import CURRENT, signing_keys
+from .domain.signing_keys import KeyAges
 from .services.ports import ApiKeyFormat, Clock, KeyLookup, Store
+from .services.signing_keys import SigningKeyUpkeep
 from .services.usage import Usage
 from .settings import Settings
 from .tokens.access import AccessTokenSigner
 from .tokens.access import Issuing as TokenIssuing
 from .tokens.api_keys import ApiKeys
+from .tokens.following import UNREAD_FOR, KeyringFollower
 from .tokens.secrets import DerivedKeys
-from .tokens.signing import Keyring, KeySealer, SigningKey
+from .tokens.signing import Keyring, KeySealer
 
-log = logging.getLogger(__name__)
-
-#: How often a node looks for signing keys that another node made, in seconds.
-_KEYRING_INTERVAL = 10.0
+#: How long verifiers may cache the published keys, in seconds.
+JWKS_MAX_AGE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,8 @@ class Parts:
     lookup: KeyLookup
     key_format: ApiKeyFormat
     secrets: tuple[str, ...]
+    sealer: KeySealer
+    signing_keys: SigningKeyUpkeep
 
 
 @contextlib.asynccontextmanager
@@ -49,52 +50,49 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     ) as opened:
         # With another master secret every good key would look wrong: that is no client's fault.
         sealer = KeySealer(DerivedKeys(secrets, "signing keys", 64))
-        await signing_keys(opened.store, sealer, settings.signing_algorithm)
+        upkeep = SigningKeyUpkeep(
+            opened.store, sealer, settings.signing_algorithm, key_ages(settings)
+        )
+        await upkeep.begin()
         key_format = ApiKeys(DerivedKeys(secrets, "api keys", 32))
-        yield Parts(opened.store, opened.lookup, key_format, secrets)
+        yield Parts(opened.store, opened.lookup, key_format, secrets, sealer, upkeep)
+
+
+def key_ages(settings: Settings) -> KeyAges:
+    """How long signing keys stay in their slots.
+
+    A node publishes a new key, and signs with it, up to `UNREAD_FOR` later than it could: one that
+    reads the keys no more is not ready either, so nobody asks it for them. Clocks differ by the
+    leeway.
+    """
+    lifetimes = settings.lifetimes
+    return KeyAges(
+        rotate_after=settings.signing_key_max_age,
+        publish_for=int(JWKS_MAX_AGE + UNREAD_FOR + lifetimes.leeway.total_seconds()),
+        keep_retired=int(lifetimes.longest_access.total_seconds() + UNREAD_FOR),
+    )
 
 
 @contextlib.asynccontextmanager
 async def open_signer(
     settings: Settings, parts: Parts, clock: Clock
-) -> AsyncIterator[AccessTokenSigner]:
-    """What signs and verifies; it follows the signing keys that other nodes make."""
-    sealer = KeySealer(DerivedKeys(parts.secrets, "signing keys", 64))
+) -> AsyncIterator[tuple[AccessTokenSigner, KeyringFollower]]:
+    """What signs and verifies, and what has it follow the signing keys that there are."""
     issuing = TokenIssuing(
         settings.issuer,
         settings.audience,
         f"{settings.base_url}/users/me",
         int(settings.lifetimes.longest_access.total_seconds()),
     )
+    follower = KeyringFollower(parts.signing_keys, parts.sealer, settings.eddsa_header)
+    signer = AccessTokenSigner(await follower.read(), issuing, clock)
 
-    opened: dict[str, SigningKey] = {}
+    def take(keyring: Keyring) -> None:
+        signer.keyring = keyring
 
-    async def keyring() -> Keyring:
-        stored = await signing_keys(parts.store, sealer, settings.signing_algorithm)
-        for key in stored:
-            # To open an RSA key takes tens of milliseconds, and a key never changes.
-            if key.kid not in opened:
-                opened[key.kid] = sealer.open(key, settings.eddsa_header)
-        [current] = [
-            key.kid
-            for key in stored
-            if key.slot == CURRENT and key.algorithm == settings.signing_algorithm
-        ]
-        return Keyring([opened[key.kid] for key in stored], opened[current])
-
-    signer = AccessTokenSigner(await keyring(), issuing, clock)
-
-    async def follow() -> None:
-        while True:
-            await asyncio.sleep(_KEYRING_INTERVAL)
-            try:
-                signer.keyring = await keyring()
-            except Exception as error:  # noqa: BLE001
-                # The keys at hand stay good; what failed is only hearing of new ones.
-                log.warning("signing keys not read anew: %s", type(error).__name__)
-
-    async with _background(follow()):
-        yield signer
+    follower.on_change = take
+    async with _background(follower.follow()):
+        yield signer, follower
 
 
 @contextlib.asynccontextmanager

@@ -6,12 +6,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
 
 from keyturn.server.domain.errors import Code, Refusal
 from keyturn.server.services.ports import KeptAnswer
 from keyturn.server.storage import Storage, open_storage
-from keyturn.server.storage.tables import kept_answers
 from tests.contracts.storage.world import refused
 
 ID = b"\0\xff" * 16
@@ -80,28 +78,3 @@ async def test_creation_that_failed_keeps_no_answer(storage: Storage) -> None:
         await fail()
     async with storage.store.transaction() as work:
         await work.kept_answers.add(ID, OTHER, now + DAY)
-
-
-async def test_purge_keeps_what_counts(storage: Storage) -> None:
-    now = datetime.now(UTC)
-    async with storage.store.transaction() as work:
-        await work.kept_answers.add(ID, ANSWER, now + DAY)
-        await work.kept_answers.add(ID[1:], ANSWER, now - DAY)
-    await storage.store.purge()
-    async with storage.store.transaction() as work:
-        assert await work.kept_answers.find(ID, now) == ANSWER
-        # As if it were asked on the day before.
-        assert await work.kept_answers.find(ID[1:], now - 2 * DAY) is None
-
-
-async def test_adding_one_sweeps_those_that_are_over(storage: Storage) -> None:
-    async with storage.store.transaction() as work:
-        past = await work.now() - timedelta(seconds=1)
-        for number in range(3):
-            await work.kept_answers.add(bytes([number]), KeptAnswer(b"r", b"s"), past)
-    async with storage.store.transaction() as work:
-        ahead = await work.now() + timedelta(hours=1)
-        await work.kept_answers.add(b"new", KeptAnswer(b"r", b"s"), ahead)
-    async with storage.store._engine.connect() as connection:
-        rows = (await connection.execute(select(kept_answers.c.id))).scalars().all()
-    assert rows == [b"new"]

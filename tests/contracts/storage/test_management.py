@@ -63,7 +63,9 @@ class TestApiKeys:
 
 class TestSigningKeys:
     def key(self, kid: str, slot: str = "current", algorithm: str = "ES256") -> StoredSigningKey:
-        return StoredSigningKey(kid, algorithm, slot, {"kty": "EC", "kid": kid}, b"\0sealed", NOW, NOW)
+        return StoredSigningKey(
+            kid, algorithm, slot, {"kty": "EC", "kid": kid}, b"\0sealed", NOW, NOW
+        )
 
     async def test_one_key_a_slot_but_many_retired(self, storage: Storage) -> None:
         async with storage.store.transaction() as work:

@@ -135,14 +135,6 @@ async def test_concurrent_adders_of_the_same_subjects_do_not_deadlock(storage: S
         assert set((await work.revocations.tail(None)).entries) == set(entries)
 
 
-async def test_purge_keeps_what_counts(storage: Storage) -> None:
-    await _add(storage, session(), session(datetime.now(UTC) - timedelta(hours=2)))
-    await storage.store.purge()
-    async with storage.store.transaction() as work:
-        cursor = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
-        assert len((await work.revocations.tail(cursor)).entries) == 1
-
-
 async def _add(storage: Storage, *entries: Revocation) -> None:
     async with storage.store.transaction() as work:
         await work.revocations.add(entries)

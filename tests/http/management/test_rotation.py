@@ -121,9 +121,9 @@ class TestRotate:
         who, path = admin, f"/api-keys/{key['id']}/rotate"
         if own:
             who, path = await holder(service, key["secret"]), f"/users/me{path}"
-        headers = {"Idempotency-Key": "r"}
-        first = await who.post(path, {}, headers=headers)
-        again = await who.post(path, {}, headers=headers)
+        headers, how = {"Idempotency-Key": "r"}, {"end_sessions": False}
+        first = await who.post(path, how, headers=headers)
+        again = await who.post(path, how, headers=headers)
         assert (again.status_code, again.json()) == (200, first.json())
         assert again.headers["idempotency-replayed"] == "true"
         assert await works(service, first.json()["secret"])
@@ -134,8 +134,9 @@ class TestRotate:
         path, headers = f"{OWN}/{service.demo.key.key_id}/rotate", {"Idempotency-Key": "r"}
         wide = await holder(service, service.api_key)
         narrow = await holder(service, service.api_key, scope="assets:manage")
-        assert (await wide.post(path, {}, headers=headers)).status_code == 200
-        assert (await narrow.post(path, {}, headers=headers)).status_code == 403
+        how = {"end_sessions": False}
+        assert (await wide.post(path, how, headers=headers)).status_code == 200
+        assert (await narrow.post(path, how, headers=headers)).status_code == 403
 
     @pytest.mark.parametrize("own", [False, True])
     async def test_412_rotated_since_it_was_read(
@@ -146,9 +147,10 @@ class TestRotate:
         if own:
             who, path = await holder(service, key["secret"]), f"/users/me{path}"
         seen = {"If-Match": (await who.get(path)).headers["etag"]}
-        first = await who.post(f"{path}/rotate", {}, headers=seen)
+        how = {"end_sessions": False}
+        first = await who.post(f"{path}/rotate", how, headers=seen)
         assert first.status_code == 200
-        assert (await who.post(f"{path}/rotate", {}, headers=seen)).status_code == 412
+        assert (await who.post(f"{path}/rotate", how, headers=seen)).status_code == 412
         assert await works(service, first.json()["secret"])
 
     async def test_200_sessions_go_on_and_uses_of_the_old_secret_change_nothing(
@@ -161,6 +163,41 @@ class TestRotate:
         await service.service.usage.flush()
         assert await works(service, secret)
         assert (await service.refresh(body["refresh_token"])).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("how", "ends"),
+        [
+            ({}, True),
+            ({"end_sessions": None}, True),
+            ({"end_sessions": False}, False),
+            ({"overlap_seconds": DAY}, False),
+            ({"ends_on_first_use": True}, False),
+            ({"overlap_seconds": DAY, "end_sessions": True}, True),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("refreshed", [False, True], ids=["fresh", "refreshed"])
+    async def test_200_sessions_end_when_the_secret_does_or_as_is_said(
+        self, admin: Person, service: Running, how: dict[str, Any], ends: bool, refreshed: bool
+    ) -> None:
+        key = await made(admin)
+        body = (await exchange(service, key["secret"])).json()
+        other = await service.exchange()
+        if refreshed:
+            body = (await service.refresh(body["refresh_token"])).json()
+        secret = await rotated(admin, key, **how)
+        me = await service.get("/iam/users/me", body["access_token"])
+        assert me.status_code == (401 if ends else 200)
+        answer = await service.refresh(body["refresh_token"])
+        assert answer.status_code == (400 if ends else 200)
+        assert answer.json().get("error") == ("invalid_grant" if ends else None)
+        # What the user's other keys began goes on, and so does the new secret.
+        assert (await service.refresh(other["refresh_token"])).status_code == 200
+        body = (await exchange(service, secret)).json()
+        assert (await service.get("/iam/users/me", body["access_token"])).status_code == 200
+        assert (await service.refresh(body["refresh_token"])).status_code == 200
+        [event] = await audited(service, service.acme, "api_key.rotated")
+        assert event["sessions_ended"] is ends
 
     async def test_200_audited_without_secrets(self, admin: Person, service: Running) -> None:
         key = await made(admin)
@@ -177,6 +214,7 @@ class TestRotate:
             ({"overlap_seconds": "5"}, "overlap_seconds"),
             ({"expires_at": "2049-01-01T00:00:00Z"}, "expires_at"),
             ({"secret": "mine"}, "secret"),
+            ({"end_sessions": "yes"}, "end_sessions"),
         ],
     )
     async def test_400_n2_neither_secret_nor_expiry_can_be_chosen(
@@ -214,6 +252,14 @@ class TestRotateOwn:
         key = {"id": service.demo.key.key_id, "secret": service.api_key}
         secret = await rotated(me, key, OWN, overlap_seconds=DAY)
         assert await works(service, secret)
+
+    async def test_200_with_what_was_given_out_goes_the_callers_own_token(
+        self, service: Running
+    ) -> None:
+        me = await holder(service, service.api_key)
+        key = {"id": service.demo.key.key_id, "secret": service.api_key}
+        await rotated(me, key, OWN)
+        assert (await me.get(OWN)).status_code == 401
 
     async def test_403_a_key_that_gives_more_than_the_token(
         self, admin: Person, service: Running

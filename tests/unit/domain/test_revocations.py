@@ -18,14 +18,22 @@ from keyturn.server.domain.revocations import (
     subjects,
     suspended,
 )
-from keyturn.server.domain.tokens import AccessToken
+from keyturn.server.domain.tokens import AccessToken, Acting
 
 from .worlds import PROPERTY
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-TOKEN = AccessToken("j", "u", "k", "s", 5, 0, 300, ("a:b",), "t1", {"t1": ("reader",)})
+TOKEN = AccessToken(
+    "j", "u", "k", "s", 5, 0, 300, ("a:b",), "t1", {"t1": ("reader",)}, signed_by="kid"
+)
+DELEGATED = replace(TOKEN, actor=Acting("au", "ak", "as", 3, before=Acting("bu", "bk", "", 9)))
 LISTING = replace(TOKEN, tenant_id=None, roles={"t1": ("reader",), "t2": ()})
-KILLING = [RevocationKind.TOKEN, RevocationKind.SESSION, RevocationKind.KEY]
+KILLING = [
+    RevocationKind.TOKEN,
+    RevocationKind.SESSION,
+    RevocationKind.KEY,
+    RevocationKind.SIGNING_KEY,
+]
 
 moments = st.integers(-100, 100).map(lambda seconds: NOW + timedelta(seconds=seconds))
 user_entries = st.builds(
@@ -52,34 +60,70 @@ def entry(kind: RevocationKind, subject: str = "x", epoch: int | None = None) ->
 
 
 class TestSubjects:
-    def test_token_session_key_user_and_the_chosen_tenant(self) -> None:
+    def test_token_session_key_user_signing_key_everything_and_the_chosen_tenant(self) -> None:
         assert subjects(TOKEN) == (
             (RevocationKind.TOKEN, "j"),
             (RevocationKind.SESSION, "s"),
             (RevocationKind.KEY, "k"),
             (RevocationKind.USER, "u"),
+            (RevocationKind.SIGNING_KEY, "kid"),
+            (RevocationKind.EVERYTHING, "*"),
             (RevocationKind.TENANT, "t1"),
         )
 
+    def test_the_tokens_it_came_from(self) -> None:
+        found = subjects(replace(TOKEN, parents=("p1", "p2")))
+        assert {(RevocationKind.TOKEN, "p1"), (RevocationKind.TOKEN, "p2")} < set(found)
+
+    def test_who_acts_and_who_did_before(self) -> None:
+        assert set(subjects(DELEGATED)) - set(subjects(TOKEN)) == {
+            (RevocationKind.SESSION, "as"),
+            (RevocationKind.KEY, "ak"),
+            (RevocationKind.USER, "au"),
+            (RevocationKind.KEY, "bk"),
+            (RevocationKind.USER, "bu"),
+        }
+
     def test_each_listed_tenant(self) -> None:
-        assert subjects(LISTING)[4:] == (
+        assert subjects(LISTING)[6:] == (
             (RevocationKind.TENANT, "t1"),
             (RevocationKind.TENANT, "t2"),
         )
 
     def test_no_tenant_of_an_unlisted_one(self) -> None:
-        assert len(subjects(replace(TOKEN, tenant_id=None, roles=None))) == 4
+        assert len(subjects(replace(TOKEN, tenant_id=None, roles=None))) == 6
 
     @PROPERTY
     @given(st.integers(0, MAX_LISTED_TENANTS))
-    def test_at_most_24_and_each_once(self, count: int) -> None:
+    def test_at_most_26_and_each_once(self, count: int) -> None:
         found = subjects(replace(LISTING, roles={f"t{n}": () for n in range(count)}))
-        assert len(found) == len(set(found)) == 4 + count <= 24
+        assert len(found) == len(set(found)) == 6 + count <= 26
 
 
 class TestKills:
     def test_nothing_found_kills_nothing(self) -> None:
         assert not kills((), TOKEN)
+
+    @pytest.mark.parametrize(("epoch", "dead"), [(5, False), (6, True), (None, True)])
+    def test_everything_below_an_epoch(self, epoch: int | None, dead: bool) -> None:
+        assert kills([entry(RevocationKind.EVERYTHING, "*", epoch)], TOKEN) is dead
+
+    @pytest.mark.parametrize(
+        ("kind", "subject", "epoch", "dead"),
+        [
+            (RevocationKind.USER, "au", 3, False),
+            (RevocationKind.USER, "au", 4, True),
+            (RevocationKind.USER, "bu", 9, False),
+            (RevocationKind.USER, "bu", 10, True),
+            (RevocationKind.KEY, "bk", None, True),
+            (RevocationKind.SESSION, "as", None, True),
+            (RevocationKind.EVERYTHING, "*", 4, True),
+        ],
+    )
+    def test_what_ends_who_acts_ends_the_token(
+        self, kind: RevocationKind, subject: str, epoch: int | None, dead: bool
+    ) -> None:
+        assert kills([entry(kind, subject, epoch)], DELEGATED) is dead
 
     @pytest.mark.parametrize("kind", KILLING)
     def test_token_session_and_key_end_it(self, kind: RevocationKind) -> None:

@@ -33,10 +33,17 @@ class House:
     store: MemoryStore = field(default_factory=MemoryStore)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
-    async def open(self, *, redis_timeout: float = 0.1) -> tuple[KeptList, MemoryStore]:
+    async def open(
+        self, *, redis_timeout: float = 0.1, allow_eviction: bool = False
+    ) -> tuple[KeptList, MemoryStore]:
         view = self.store.another()
         node = await self.stack.enter_async_context(
-            open_revocation_list(view, redis_url=self.redis_url, redis_timeout=redis_timeout)
+            open_revocation_list(
+                view,
+                redis_url=self.redis_url,
+                redis_timeout=redis_timeout,
+                allow_eviction=allow_eviction,
+            )
         )
         return node, view
 

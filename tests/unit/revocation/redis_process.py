@@ -7,10 +7,12 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
+import redis
 from redis.asyncio import Redis
 
-from tests.servers import ServerError, bundled_redis, installed_redis
+from tests.servers import ServerError, bundled_redis, die_with_parent, installed_redis
 
 START_SECONDS = 10.0
 
@@ -40,6 +42,20 @@ class RedisProcess:
     def client(self) -> Redis:
         """A connection to look and to break things with."""
         return Redis.from_url(self.url, protocol=2)
+
+    def do(self, *command: str | bytes | int) -> Any:
+        """The answer to one command."""
+        with redis.Redis.from_url(self.url, protocol=2) as client:
+            return client.execute_command(*command)
+
+    def heal(self) -> None:
+        """Makes it what it was at first, with what it holds now."""
+        if self._process is None:
+            self.forget()
+            self.start()
+        self.go_on()
+        self.do("CONFIG", "SET", "maxmemory", 0, "maxmemory-policy", "noeviction")
+        self.do("REPLICAOF", "NO", "ONE")
 
     def kill(self) -> None:
         """SIGKILL: no farewell, no snapshot."""
@@ -72,11 +88,15 @@ class RedisProcess:
         (self._directory / "dump.rdb").unlink(missing_ok=True)
 
     def _start(self, binary: str) -> None:
-        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--dir", str(self._directory), *self._options]
         with (self._directory / "redis.log").open("ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory
+                self._command(binary),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+                # Not SIGTERM: it may be frozen.
+                preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509
             )
         started = time.monotonic()
         while time.monotonic() - started < START_SECONDS and process.poll() is None:
@@ -87,6 +107,10 @@ class RedisProcess:
         process.kill()
         process.wait()
         raise ServerError("it did not start: see redis.log")
+
+    def _command(self, binary: str) -> list[str]:
+        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        return [*command, "--dir", str(self._directory), *self._options]
 
     def _answers(self) -> bool:
         try:

@@ -18,7 +18,7 @@ from keyturn.server.domain.model import KeyHash
 from keyturn.server.domain.trail import AuditEvent
 from keyturn.server.services import usage as usage_module
 from keyturn.server.services.ports import KeyUse, Store, Transaction
-from keyturn.server.services.usage import MAX_NOTES, Note, Usage
+from keyturn.server.services.usage import MAX_NOTES, MAX_TRIES, Note, Usage
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 GRANTED = Note("token.issued", "granted", "password", "u", "k1", "t", "192.0.2.1")
@@ -354,14 +354,56 @@ class TestRun:
         assert store.counts() == {("token.issued", "k1"): 1}
         assert caplog.text.count("kept for the next try") == 2
 
-    async def test_goes_on_after_a_note_that_cannot_be_written(self) -> None:
-        store = FakeStore([ValueError("a bug")])
+    async def test_goes_on_after_a_note_that_cannot_be_written(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = FakeStore([ValueError("a bug")] * MAX_TRIES)
         usage = usage_with(store)
-        usage.note(GRANTED)
+        for _ in range(5):
+            usage.note(GRANTED)
         running = asyncio.create_task(usage.run())
-        await asyncio.wait_for(store.failed.wait(), 5)
+        while store.faults:  # noqa: ASYNC110 - nobody says when
+            await asyncio.sleep(0.005)
         usage.note(REFUSED)
         await asyncio.wait_for(store.committed.wait(), 5)
         usage.stop()
         await asyncio.wait_for(running, 5)
         assert store.counts() == {("token.refused", None): 1}
+        assert caplog.text.count("5 uses were dropped: they cannot be written") == 1
+
+
+class TestForeignError:
+    """One that is not the store's: a mistake of ours, or a note that no database takes."""
+
+    async def test_keeps_the_notes_for_a_few_tries(self) -> None:
+        store = FakeStore([ValueError("a bug")] * (MAX_TRIES - 1))
+        usage = usage_with(store)
+        usage.note(GRANTED)
+        for _ in range(MAX_TRIES - 1):
+            with pytest.raises(ValueError, match="a bug"):
+                await usage.flush()
+        await usage.flush()
+        assert store.counts() == {("token.issued", "k1"): 1}
+
+    async def test_newer_notes_do_not_prolong_the_tries(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = FakeStore([ValueError("a bug")] * MAX_TRIES)
+        usage = usage_with(store)
+        for _ in range(MAX_TRIES):
+            usage.note(GRANTED)
+            with pytest.raises(ValueError, match="a bug"):
+                await usage.flush()
+        assert f"{MAX_TRIES} uses were dropped" in caplog.text
+        await usage.flush()
+        assert store.counts() == {}
+
+    async def test_a_store_that_is_away_costs_no_try(self) -> None:
+        store = FakeStore([away()] * (2 * MAX_TRIES))
+        usage = usage_with(store)
+        usage.note(GRANTED)
+        for _ in range(2 * MAX_TRIES):
+            with pytest.raises(Unavailable):
+                await usage.flush()
+        await usage.flush()
+        assert store.counts() == {("token.issued", "k1"): 1}

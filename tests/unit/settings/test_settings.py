@@ -41,7 +41,12 @@ class TestDefaults:
         assert settings.access_token_lifetime == 300
         assert settings.refresh_token_lifetime == 1800
         assert settings.lifetimes.session == settings.session_max_lifetime == 36_000
-        assert settings.grants == {"password", "client_credentials", "refresh_token"}
+        assert settings.grants == {
+            "password",
+            "client_credentials",
+            "refresh_token",
+            "token_exchange",
+        }
         assert settings.redis_url is None
         assert not settings.on_sqlite
 

@@ -29,7 +29,10 @@ ceilings = st.just(UNLISTED) | st.builds(
 )
 seconds = st.integers(0, 2**40)
 generations = epochs = st.integers(0, 2**31)
-states = st.builds(RefreshState, names, generations, names, seconds, seconds, ceilings, epochs)
+audiences = st.lists(names, max_size=3).map(tuple)
+states = st.builds(
+    RefreshState, names, generations, names, seconds, seconds, ceilings, epochs, audiences
+)
 
 
 @cache

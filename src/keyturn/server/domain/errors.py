@@ -3,7 +3,7 @@
 KeyturnError
 ├── Refusal          the caller's fault: a code, a public text, a private detail
 ├── Unavailable      our fault, or a store's: answered 503, to be tried again
-└── StorageNotReady  the operator's to mend: the database is not migrated; stops the start
+└── StorageNotReady  the operator's to mend: a store is not set up as it must be; stops the start
 
 A refusal's `public` text is fixed: nothing of the request or of a secret is ever put into it.
 Its `detail` goes to the log only.
@@ -70,7 +70,9 @@ class Unavailable(KeyturnError):
 
 
 class StorageNotReady(KeyturnError):
-    """The database lacks this release's schema. Its text is one line that says what to do."""
+    """A store cannot be used as it is: the database lacks this release's schema, or Redis drops
+    entries. Its text is one line that says what to do.
+    """
 
 
 def invalid_request(public: str, *, detail: str = "", field: str | None = None) -> Refusal:

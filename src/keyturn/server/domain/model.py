@@ -277,8 +277,9 @@ class Revocation:
 class Session:
     """All tokens of one exchange, once refreshed or ended: `generation` is the live one.
 
-    `tenant_id` is the one tenant that it was begun for, `last_used_from` the address of its
-    latest refresh.
+    `epoch` is its user's when it began, `tenant_id` the one tenant that it was begun for,
+    `last_used_from` the address of its latest refresh. `superseded`: sessions of that epoch were
+    ended, all together.
     """
 
     id: str
@@ -291,6 +292,8 @@ class Session:
     end_reason: str | None = None
     tenant_id: str | None = None
     last_used_from: str | None = None
+    epoch: int = 0
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,19 +310,3 @@ class StoredSigningKey:
     sealed_private: bytes
     created_at: datetime
     slot_since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceServer:
-    """Who takes tokens: `identifier` is their `aud` (RFC 8707), `algorithm` how they are signed.
-
-    It is known in its tenant and those below.
-    """
-
-    id: str
-    tenant_id: str
-    identifier: str
-    name: str
-    algorithm: str
-    created_at: datetime
-    version: int = 1

@@ -70,8 +70,10 @@ def _kills(entry: Revocation, token: AccessToken) -> bool:
 
 
 def _acting(actor: Acting) -> tuple[Subject, ...]:
+    """It acts by a key, or by a token of it, which has a session."""
+    session = ((RevocationKind.SESSION, actor.session_id),) if actor.session_id else ()
     return (
-        (RevocationKind.SESSION, actor.session_id),
+        *session,
         (RevocationKind.KEY, actor.key_id),
         (RevocationKind.USER, actor.user_id),
     )

@@ -7,7 +7,10 @@ from typing import NewType
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """Who acts for a token's user (RFC 8693, 4.1), by which key and session; who did `before`."""
+    """Who acts for a token's user (RFC 8693, 4.1), by which key; who did `before`.
+
+    `session_id` is empty for who showed the key itself.
+    """
 
     user_id: str
     key_id: str

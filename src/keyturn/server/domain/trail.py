@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
+from .tokens import AccessToken
+
 #: What can stand in JSON.
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -13,14 +15,20 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 class Actor:
     """Who does something, for the audit trail. All None: the system itself.
 
-    `epoch` is the user's as the access token has it, where one was presented.
+    `token` is the access token that they came with, if they did.
     """
 
     user_id: str | None = None
     key_id: str | None = None
     session_id: str | None = None
     address: str | None = None
-    epoch: int | None = None
+    token: AccessToken | None = None
+
+    @property
+    def acting(self) -> str | None:
+        """The user who acts for this one (RFC 8693, 4.1)."""
+        actor = self.token.actor if self.token is not None else None
+        return None if actor is None else actor.user_id
 
 
 @dataclass(frozen=True, slots=True)

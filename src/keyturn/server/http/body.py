@@ -14,6 +14,8 @@ from ..domain.errors import Code, Refusal, Unavailable, invalid_request
 
 #: Form fields or JSON members that are looked at; a token request has at most ten.
 MAX_FIELDS = 64
+#: What RFC 8707 (2) and RFC 8693 (2.1) let a request say more than once; in JSON it is a list.
+REPEATABLE = frozenset({"resource", "audience"})
 #: Seconds that a client may take to send its body.
 BODY_WAIT = 10.0
 #: JSON bodies of more bytes are parsed in a thread: it takes megabytes seconds.
@@ -33,6 +35,8 @@ JSON = b"application/json"
 async def read_params(request: Request, max_body: int) -> tuple[dict[str, str], bool]:
     """The parameters in a form or JSON body, and whether it was JSON. `max_body` in bytes.
 
+    Values of one that may be repeated are put together with a space, which none of them has.
+
     Raises Refusal: `body_too_large`, `unsupported_media_type`, or `invalid_request` for all
     that is malformed, repeated, or not UTF-8.
     """
@@ -41,9 +45,12 @@ async def read_params(request: Request, max_body: int) -> tuple[dict[str, str], 
     pairs = _json_pairs(body) if is_json else _form_pairs(body)
     params: dict[str, str] = {}
     for name, value in pairs:
-        if name in params:
+        if name not in params:
+            params[name] = value
+        elif name in REPEATABLE:
+            params[name] += f" {value}"
+        else:
             raise invalid_request("A parameter is repeated.")
-        params[name] = value
     return params, is_json
 
 
@@ -188,12 +195,14 @@ def _json_pairs(body: bytes) -> list[tuple[str, str]]:
         names = [name for name, _ in members]
         if len(set(names)) < len(names):
             raise invalid_request("A parameter is repeated.")
-        return [(name, _text(value)) for name, value in members if value is not None]
+        return [(name, _text(name, value)) for name, value in members if value is not None]
     except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are the first
         raise invalid_request("The body is not a JSON object of strings, in UTF-8.") from None
 
 
-def _text(value: object) -> str:
+def _text(name: str, value: object) -> str:
+    if name in REPEATABLE and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return " ".join(value)
     if not isinstance(value, str):
         raise _NotFlat
     return value

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..domain.errors import Unavailable
 from ..domain.ids import new_id
 from .errors import Handler
+from .stopping import Stopping
 
 log = structlog.stdlib.get_logger("keyturn.access")
 
@@ -20,11 +21,19 @@ class RequestFrame:
     """Gives each request its id, and says afterwards what became of it.
 
     When too much is in flight it answers 503 at once, so that nothing piles up (promise P5).
-    Health is let through.
+    Who waits for a body is not in flight: a slow client takes nobody's place. Health is let
+    through. When the process is to stop, and when there are too many connections, each answer
+    is its connection's last.
     """
 
     def __init__(
-        self, app: ASGIApp, *, access_log: str, max_in_flight: int, unavailable: Handler
+        self,
+        app: ASGIApp,
+        *,
+        access_log: str,
+        max_in_flight: int,
+        unavailable: Handler,
+        stopping: Stopping,
     ) -> None:
         """`access_log`: `off`, `errors` (status 400 and above), or `all`."""
         self._app = app
@@ -32,6 +41,7 @@ class RequestFrame:
         self._max_in_flight = max_in_flight
         self._in_flight = 0
         self._unavailable = unavailable
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,27 +51,49 @@ class RequestFrame:
         scope["keyturn.request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started, status = time.perf_counter(), 500
+        bounded = not scope["path"].startswith("/health/")
+        crowded = "keyturn.crowded" in scope  # says BoundedHttp
+
+        async def arriving() -> Message:
+            self._in_flight -= 1
+            try:
+                message = await receive()
+            finally:
+                self._in_flight += 1
+            if bounded:
+                self._check()
+            return message
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"].append((b"x-request-id", request_id.encode()))
+                if crowded or self._stopping.begun:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         self._in_flight += 1
         try:
-            if self._in_flight > self._max_in_flight and not scope["path"].startswith("/health/"):
-                error = Unavailable("too many requests in flight")
+            try:
+                if bounded:
+                    self._check(crowded=crowded)
+            except Unavailable as error:
                 response = await self._unavailable(Request(scope, receive), error)
                 await response(scope, receive, answer)
             else:
-                await self._app(scope, receive, answer)
+                await self._app(scope, arriving, answer)
         finally:
             self._in_flight -= 1
             if status >= self._least_status:
                 self._log(scope, status, started)
             structlog.contextvars.unbind_contextvars("request_id")
+
+    def _check(self, *, crowded: bool = False) -> None:
+        if crowded:
+            raise Unavailable("too many connections")
+        if self._in_flight > self._max_in_flight:
+            raise Unavailable("too many requests in flight")
 
     def _log(self, scope: Scope, status: int, started: float) -> None:
         client = scope.get("client")

@@ -14,11 +14,14 @@ from authlib.oauth2.rfc6749 import AuthorizationServer
 from ..domain.authority import Authority
 from ..domain.errors import Code, Refusal, bad_client, invalid_request
 from ..domain.model import KeyRecord
+from ..services.audiences import Audiences
 from ..services.credentials import Credentials
 from ..services.issuing import Issuing
+from ..services.token_exchange import TokenExchange
 from ..services.usage import Note, Usage
 from .calls import OAuthCall
-from .grants import AUTH_METHODS, GRANTS, KeyClient, TokenRequest, authenticate
+from .grants import GRANTS
+from .requests import AUTH_METHODS, KeyClient, TokenRequest, authenticate
 
 # At DEBUG, Authlib's grants log whole tokens.
 logging.getLogger("authlib").setLevel(logging.INFO)
@@ -47,19 +50,18 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         credentials: Credentials,
         issuing: Issuing,
         usage: Usage,
+        audiences: Audiences,
+        exchange: TokenExchange,
         grants: Collection[str],
-        audience: str,
     ) -> None:
-        """`grants` are the grant types that are switched on.
-
-        `audience` is the only `resource` (RFC 8707) that tokens are given out for.
-        """
+        """`grants` are the grant types that are switched on."""
         super().__init__()
         self.credentials = credentials
         self.issuing = issuing
+        self.audiences = audiences
+        self.exchange = exchange
         self.gives_refresh_tokens = "refresh_token" in grants
         self._usage = usage
-        self._audience = audience
         for name, grant in GRANTS.items():
             if name in grants:
                 self.register_grant(grant)
@@ -70,8 +72,6 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         """The answer's body (RFC 6749, 5.1). Raises Refusal, Unavailable."""
         if "grant_type" not in call.params:
             raise invalid_request("A required parameter is missing.", detail="no grant_type")
-        if call.params.get("resource", self._audience) != self._audience:
-            raise Refusal(Code.INVALID_TARGET, "The resource is not known.")
         request = TokenRequest(call)
         try:
             grant = self.get_token_grant(request)
@@ -112,7 +112,7 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
             address=call.address,
             why=refusal.detail if refusal else "",
         )
-        if refusal is not None:
+        if refusal is not None or request.subject is not None:
             self._usage.note(note)
             return
         rehash = self.credentials.rehash(request.evidence)

@@ -7,6 +7,7 @@ an unknown hint with 401, where both RFCs want it ignored.
 from typing import Any
 
 from ..domain.errors import invalid_request
+from ..domain.tokens import AccessToken, Acting
 from ..services.introspection import Introspection, LiveAccess, LiveRefresh
 from ..services.revoking import Revoking
 from .calls import OAuthCall
@@ -59,7 +60,7 @@ class IntrospectionEndpoint:
             "exp": token.expires_at,
             "iat": token.issued_at,
             "sub": token.user_id,
-            "aud": self._audience,
+            "aud": _audience(token, self._audience),
             "iss": self._issuer,
             "jti": token.jti,
             "sid": token.session_id,
@@ -70,6 +71,10 @@ class IntrospectionEndpoint:
             body["roles"] = live.roles[token.tenant_id]
         else:
             body["tenants"] = live.roles
+        if token.endpoints is not None:
+            body["endpoints"] = token.endpoints
+        if token.actor is not None:
+            body["act"] = _act(token.actor)
         return body
 
     def _refresh(self, live: LiveRefresh) -> dict[str, Any]:
@@ -82,3 +87,15 @@ class IntrospectionEndpoint:
             "iss": self._issuer,
             "sid": live.state.session_id,
         }
+
+
+def _audience(token: AccessToken, own: str) -> str | tuple[str, ...]:
+    if not token.audiences:
+        return own
+    return token.audiences if len(token.audiences) > 1 else token.audiences[0]
+
+
+def _act(actor: Acting) -> dict[str, Any]:
+    """RFC 8693, 4.1."""
+    claim: dict[str, Any] = {"sub": actor.user_id, "client_id": actor.key_id}
+    return claim if actor.before is None else {**claim, "act": _act(actor.before)}

@@ -5,76 +5,24 @@ Authlib decide over it, and what has to be spent is spent (`spend`) between Auth
 and its answer: never before a check, never after a token was made.
 """
 
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
-from authlib.oauth2.rfc6749 import ClientMixin, OAuth2Request, TokenMixin
+from authlib.oauth2.rfc6749 import TokenMixin
 from authlib.oauth2.rfc6749.grants import (
     ClientCredentialsGrant,
     RefreshTokenGrant,
     ResourceOwnerPasswordCredentialsGrant,
 )
-from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 
 from ..domain.authority import Authority, parse_scope
-from ..domain.errors import bad_credentials
-from ..domain.model import KeyHash, KeyRecord
+from ..domain.errors import Refusal, bad_credentials
+from ..domain.model import KeyRecord
 from ..domain.sessions import RefreshState
-from ..services.credentials import NOTHING, ClientCredentials, Credentials, Evidence, names
-from ..services.issuing import Issuing, Opened, TokenAnswer
-from .calls import OAuthCall
-
-AUTH_METHODS = ["none", "client_secret_basic", "client_secret_post"]
-
-# Authlib refuses http:// by the request's URL. Whether plain http is allowed is decided once,
-# at the start, from the settings; a proxy in front must not matter.
-_URI = "https://issuer.invalid/token"
-
-
-class Services(Protocol):
-    """What the grants need of the server that registers them."""
-
-    credentials: Credentials
-    issuing: Issuing
-    gives_refresh_tokens: bool
-
-
-class TokenRequest(OAuth2Request):  # type: ignore[misc]  # authlib is untyped
-    """A token request and what has been fetched and decided for it so far."""
-
-    def __init__(self, call: OAuthCall) -> None:
-        super().__init__("POST", _URI)
-        self.payload = BasicOAuth2Payload(call.params)
-        self.call = call
-        self.evidence: Evidence = NOTHING
-        self.opened: Opened | None = None
-        self.authority: Authority | None = None
-        self.answer: TokenAnswer | None = None
-        self.rehash: KeyHash | None = None
-
-    @property
-    def form(self) -> Any:
-        """The parameters, under the name that Authlib's grants read."""
-        return self.call.params
-
-    @property
-    def record(self) -> KeyRecord | None:
-        """The key of this request, proven or not."""
-        return self.opened.record if self.opened else self.evidence.record
-
-
-class KeyClient(ClientMixin):  # type: ignore[misc]  # authlib is untyped
-    """An OAuth client: whoever holds the key. It is not a thing of its own in Keyturn."""
-
-    def __init__(self, method: str) -> None:
-        self.method = method
-
-    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
-        """Authentication was checked as it was presented."""
-        return method == self.method
-
-    def check_grant_type(self, grant_type: str) -> bool:
-        """Grants are switched on and off for all clients at once (setting `grants`)."""
-        return True
+from ..services.issuing import Opened, tenants_of
+from .phases import Phases
+from .requests import AUTH_METHODS, KeyClient, token_body
+from .token_exchange import TokenExchangeGrant
 
 
 class SessionToken(TokenMixin):  # type: ignore[misc]  # authlib is untyped
@@ -88,59 +36,59 @@ class SessionToken(TokenMixin):  # type: ignore[misc]  # authlib is untyped
         return True
 
     def get_scope(self) -> str:
-        """All that was first granted, in any tenant."""
-        tenants = self.opened.state.ceiling.tenants or {}
-        return " ".join(sorted(frozenset().union(*(c.permissions for c in tenants.values()))))
+        """What Authlib makes of it is not used: `RefreshGrant.spend` knows more."""
+        return ""
 
 
-class _Phases:
-    """What the grants share."""
+class _ByKey(Phases):
+    """What the grants share whose credential is an API key."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
-    request: TokenRequest
-    server: "Services"
+    async def _examine(self, text: str) -> None:
+        call = self.request.call
+        evidence = await self.credentials.examine(text, call.address, self._tenants())
+        self.request.evidence = evidence
+        if evidence.genuine and evidence.record is not None:
+            self.request.target = await self.server.audiences.choose(
+                self.request.resources, evidence.record, call.tenant_id
+            )
 
-    @property
-    def credentials(self) -> Credentials:
-        return self.server.credentials
-
-    @property
-    def issuing(self) -> Issuing:
-        return self.server.issuing
-
-    async def fetch(self) -> None:
-        """Reads all that the decision needs. Raises Unavailable."""
-        raise NotImplementedError
+    def validate_requested_scope(self) -> None:
+        self.request.authority = self._authorise(self._record)
 
     async def spend(self) -> None:
-        """Spends what the request uses up. Raises Refusal, Unavailable."""
-
-    def _tenants(self) -> list[str] | None:
-        tenant_id = self.request.call.tenant_id
-        return None if tenant_id is None else [tenant_id]
+        evidence = self.request.evidence
+        record, authority = await self.issuing.take_over(
+            self._record, self._authorise, tenants=self._tenants(), end_sessions=True
+        )
+        self.request.evidence = replace(evidence, record=record)
+        self.request.authority = authority
 
     def _exchange(self, with_refresh: bool) -> dict[str, Any]:
-        record, authority = self.request.evidence.record, self.request.authority
-        assert record is not None  # noqa: S101 - for mypy: the grant was validated
-        assert authority is not None  # noqa: S101
-        answer = self.issuing.exchange(record, authority, with_refresh=with_refresh)
+        authority = self.request.authority
+        assert authority is not None  # noqa: S101 - for mypy: the grant was validated
+        answer = self.issuing.exchange(
+            self._record, authority, with_refresh=with_refresh, target=self.request.target
+        )
         self.request.answer = answer
         return token_body(answer)
 
-    def _authorise(self) -> None:
+    @property
+    def _record(self) -> KeyRecord:
         record = self.request.evidence.record
         assert record is not None  # noqa: S101 - for mypy: it is genuine
+        return record
+
+    def _authorise(self, record: KeyRecord) -> Authority:
         scope = parse_scope(self.request.payload.scope)
-        self.request.authority = self.issuing.authorise(record, self.request.call.tenant_id, scope)
+        record = self.request.target.narrowed(record)
+        return self.issuing.authorise(record, self.request.call.tenant_id, scope)
 
 
-class PasswordGrant(_Phases, ResourceOwnerPasswordCredentialsGrant):  # type: ignore[misc]
+class PasswordGrant(_ByKey, ResourceOwnerPasswordCredentialsGrant):  # type: ignore[misc]
     """RFC 6749, 4.3. The password is an API key, never a human's password."""
 
     async def fetch(self) -> None:
-        text = self.request.form.get("password", "")
-        call = self.request.call
-        self.request.evidence = await self.credentials.examine(text, call.address, self._tenants())
+        await self._examine(self.request.form.get("password", ""))
 
     def authenticate_user(self, username: str, password: str) -> KeyRecord:
         """The key, if it is genuine and the username is its user's. One answer otherwise."""
@@ -151,32 +99,23 @@ class PasswordGrant(_Phases, ResourceOwnerPasswordCredentialsGrant):  # type: ig
             raise bad_credentials("the key is another user's")
         return evidence.record
 
-    def validate_requested_scope(self) -> None:
-        self._authorise()
-
     def generate_token(self, **_: Any) -> dict[str, Any]:
         return self._exchange(with_refresh=self.server.gives_refresh_tokens)
 
 
-class ClientGrant(_Phases, ClientCredentialsGrant):  # type: ignore[misc]
+class ClientGrant(_ByKey, ClientCredentialsGrant):  # type: ignore[misc]
     """RFC 6749, 4.4. The client secret is an API key. No refresh token (4.4.3)."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS[1:]
 
     async def fetch(self) -> None:
-        call = self.request.call
-        self.request.evidence = await self.credentials.examine(
-            call.client.secret, call.address, self._tenants()
-        )
-
-    def validate_requested_scope(self) -> None:
-        self._authorise()
+        await self._examine(self.request.call.client.secret)
 
     def generate_token(self, **_: Any) -> dict[str, Any]:
         return self._exchange(with_refresh=False)
 
 
-class RefreshGrant(_Phases, RefreshTokenGrant):  # type: ignore[misc]
+class RefreshGrant(Phases, RefreshTokenGrant):  # type: ignore[misc]
     """RFC 6749, 6, with rotation (RFC 9700, 4.14)."""
 
     next_state: RefreshState
@@ -204,10 +143,30 @@ class RefreshGrant(_Phases, RefreshTokenGrant):  # type: ignore[misc]
     async def spend(self) -> None:
         opened = self.request.opened
         assert opened is not None  # noqa: S101 - for mypy: the grant was validated
+        call, audiences = self.request.call, self.server.audiences
+        actor, tenants = call.actor, tenants_of(opened.state, call.tenant_id)
+        try:
+            wanted = audiences.within(self.request.resources, opened.state.audiences)
+            self.request.target = await audiences.choose(wanted, opened.record, call.tenant_id)
+            self._reauthorise(opened.record)
+        except Refusal:
+            await self.issuing.refuse_if_reused(opened, actor)
+            raise
+        self.next_state = await self.issuing.spend(opened, actor)
+        record, self.request.authority = await self.issuing.take_over(
+            opened.record, self._reauthorise, tenants=tenants, end_sessions=False
+        )
+        self.request.opened = replace(opened, record=record)
+
+    def _reauthorise(self, record: KeyRecord) -> Authority:
+        opened = self.request.opened
+        assert opened is not None  # noqa: S101 - for mypy: the grant was validated
         scope = parse_scope(self.request.payload.scope)
-        tenant_id = self.request.call.tenant_id
-        self.request.authority = self.issuing.reauthorise(opened, tenant_id, scope)
-        self.next_state = await self.issuing.spend(opened, self.request.call.actor)
+        record = self.request.target.narrowed(record)
+        return self.issuing.reauthorise(record, opened.state, self.request.call.tenant_id, scope)
+
+    def _validate_token_scope(self, token: SessionToken) -> None:
+        """`spend` does: too much scope must not hide that the token was spent before."""
 
     def authenticate_user(self, refresh_token: SessionToken) -> KeyRecord:
         return refresh_token.opened.record
@@ -216,7 +175,9 @@ class RefreshGrant(_Phases, RefreshTokenGrant):  # type: ignore[misc]
         opened, authority = self.request.opened, self.request.authority
         assert opened is not None  # noqa: S101 - for mypy: the grant was validated
         assert authority is not None  # noqa: S101
-        answer = self.issuing.refreshed(opened, authority, self.next_state)
+        answer = self.issuing.refreshed(
+            opened.record, authority, self.next_state, self.request.target
+        )
         self.request.answer = answer
         return token_body(answer)
 
@@ -224,49 +185,10 @@ class RefreshGrant(_Phases, RefreshTokenGrant):  # type: ignore[misc]
         """Nothing is left to do: it was spent before the new one was made."""
 
 
-def authenticate(request: TokenRequest) -> KeyClient | None:
-    """The client of a request, or None: Authlib answers `invalid_client`, always the same.
-
-    A client that only names itself must name the key it uses, or its user. That is asked only
-    of a genuine key or refresh token: all others get their grant's one answer, `invalid_grant`.
-    """
-    client, evidence = request.call.client, request.evidence
-    if request.payload.grant_type == "password":
-        # A client secret can only be the key itself, once more.
-        known = not client.secret or client.secret == request.form.get("password")
-        known = known and (not evidence.genuine or _names(evidence.record, client))
-    elif client.secret:
-        known = evidence.genuine and client.client_id is not None
-        known = known and _names(evidence.record, client) and _owns_session(request)
-    else:
-        known = request.opened is None or _names(request.opened.record, client)
-    return KeyClient(client.method) if known else None
-
-
-def _names(record: KeyRecord | None, client: ClientCredentials) -> bool:
-    return client.client_id is None or (record is not None and names(record, client.client_id))
-
-
-def _owns_session(request: TokenRequest) -> bool:
-    opened, record = request.opened, request.evidence.record
-    return opened is None or (record is not None and record.key_id == opened.record.key_id)
-
-
-def token_body(answer: TokenAnswer) -> dict[str, Any]:
-    """The answer's fields (RFC 6749, 5.1), in the order its readers expect."""
-    body: dict[str, Any] = {"access_token": answer.access_token}
-    if answer.refresh_token is not None:
-        body["refresh_token"] = answer.refresh_token
-    body["token_type"] = "bearer"  # noqa: S105 - RFC 6750's name
-    body["expires_in"] = answer.expires_in
-    if answer.refresh_expires_in is not None:
-        body["refresh_expires_in"] = answer.refresh_expires_in
-    body["scope"] = " ".join(answer.scope)
-    return body
-
-
-GRANTS: dict[str, type[_Phases]] = {
+#: By the names that the setting `grants` has for them.
+GRANTS: dict[str, type[Phases]] = {
     "password": PasswordGrant,
     "client_credentials": ClientGrant,
     "refresh_token": RefreshGrant,
+    "token_exchange": TokenExchangeGrant,
 }

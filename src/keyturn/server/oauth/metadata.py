@@ -4,7 +4,8 @@ from collections.abc import Collection
 from typing import Any
 
 from ..domain.permissions import OWN
-from .grants import AUTH_METHODS
+from .grants import GRANTS
+from .requests import AUTH_METHODS
 
 
 def metadata(
@@ -28,7 +29,7 @@ def metadata(
         "jwks_uri": f"{public_url}/.well-known/jwks.json",
         "revocation_endpoint": f"{auth}/revoke",
         "introspection_endpoint": f"{auth}/introspect",
-        "grant_types_supported": sorted(grants),
+        "grant_types_supported": sorted(GRANTS[name].GRANT_TYPE for name in grants),
         "response_types_supported": [],
         "subject_types_supported": ["public"],
         "scopes_supported": sorted(OWN),

@@ -6,7 +6,7 @@
 |---|---|
 | `memory` | the local copy that every node keeps |
 | `follower` | keeps it in step with the database: a tail every half second |
-| `redis` | keys, values and connections; the only importer of redis |
+| `redis`, `redis_addresses`, `redis_entries` | connections, where to, and what is kept there |
 | `shared` | when this node trusts Redis, and how it fills it |
 | `gathering` | many small questions at once, asked as few large ones |
 | `lists` | the port itself: who is asked, and whose answer counts |
@@ -22,14 +22,17 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
+from ..domain.errors import StorageNotReady
 from ..services.ports import Clock, Store
 from .follower import Follower
 from .gathering import end
 from .lists import KeptList, State, Truth
 from .memory import LocalCopy
-from .shared import SharedCopy
+from .redis import Link, RedisFault
+from .redis_addresses import check_url
+from .shared import SharedCopy, may_evict
 
-__all__ = ["KeptList", "State", "open_revocation_list"]
+__all__ = ["KeptList", "State", "open_revocation_list", "require_no_eviction"]
 
 #: The slowest tail with which "within a second" holds for every node (seconds).
 SLOWEST_TAIL = 0.5
@@ -47,6 +50,7 @@ async def open_revocation_list(
     *,
     redis_url: str | None,
     redis_timeout: float = 0.1,
+    allow_eviction: bool = False,
     tail_interval: float = SLOWEST_TAIL,
     database_timeout: float = 2.0,
     clock: Clock = _now,
@@ -62,12 +66,16 @@ async def open_revocation_list(
     answer (`Unavailable`) what it cannot know, and recovers by itself. A replica that is started
     while the database fails over thus needs nobody's help.
 
-    Raises ValueError when a time is out of its range.
+    Raises ValueError when a time is out of its range, and StorageNotReady for a Redis that drops
+    entries when its memory is full, unless `allow_eviction`. One that begins to do so later is
+    reported (`state()`), and the database asked whenever that could matter.
     """
     if not 0 < tail_interval <= SLOWEST_TAIL:
         raise ValueError(f"tail_interval must be above 0 and at most {SLOWEST_TAIL} s")
     if redis_timeout <= 0 or database_timeout <= 0:
         raise ValueError("timeouts must be above 0 s")
+    if redis_url and not allow_eviction:
+        await require_no_eviction(redis_url, timeout=redis_timeout)
     async with AsyncExitStack() as stack:
         local = LocalCopy(clock)
         follower = Follower(store, local, interval=tail_interval)
@@ -91,6 +99,30 @@ async def open_revocation_list(
             firsts.append(shared.tried)
         await _opened(firsts)
         yield KeptList(local, follower, truth, shared)
+
+
+async def require_no_eviction(redis_url: str, *, timeout: float = 0.1) -> None:
+    """Raises StorageNotReady when Redis is there and may drop entries that still count.
+
+    A Redis that is away or does not tell is no reason not to start: without it, all is slower and
+    as correct. Raises ValueError for a URL that is none of a Redis.
+    """
+    check_url(redis_url)
+    policy = ""
+    try:
+        async with asyncio.timeout(OPENING_PATIENCE):
+            link = await Link.open(redis_url, timeout)
+            try:
+                policy = await link.eviction_policy()
+            finally:
+                await link.close()
+    except (RedisFault, TimeoutError):
+        pass
+    if may_evict(policy):
+        raise StorageNotReady(
+            f"Redis drops revocations when its memory is full (maxmemory-policy {policy}): set it "
+            "to noeviction, or allow that by KEYTURN_REDIS_ALLOW_EVICTION=true"
+        )
 
 
 async def _opened(firsts: list[asyncio.Event]) -> None:

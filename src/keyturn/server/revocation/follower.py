@@ -35,6 +35,8 @@ class Follower:
         self._interval = interval
         #: Called with what a tail delivered that was not known here.
         self.on_news: Callable[[Sequence[Revocation]], None] | None = None
+        #: Called with what this node hears of, or makes itself.
+        self.listener: Callable[[Sequence[Revocation]], None] | None = None
         self._cursor: str | None = None
         self._turn = asyncio.Lock()
         self._read_at: float | None = None
@@ -69,6 +71,8 @@ class Follower:
         for entry in entries:
             self._told_meanwhile.add((entry.kind, entry.subject))
             self._local.learn(entry)
+        if self.listener is not None:
+            self.listener(entries)
 
     async def catch_up(self) -> None:
         """Takes in all that was committed before this call. Raises `Unavailable`."""
@@ -96,6 +100,8 @@ class Follower:
             if not held_back:
                 self._cursor = tail.cursor
                 self._read_at = started
+        if news and self.listener is not None:
+            self.listener(news)
         if news and self.on_news is not None:
             self.on_news(news)
 

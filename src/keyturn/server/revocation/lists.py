@@ -1,9 +1,10 @@
 """The port `RevocationList`, with and without Redis. What both promise: no answer from doubt."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..domain.errors import Unavailable
 from ..domain.model import Revocation, RevocationKind
 from ..domain.revocations import Subject, stronger
 from ..services.ports import Store
@@ -13,7 +14,14 @@ from .memory import LocalCopy, lifted
 from .shared import SharedCopy
 
 #: These never come undone and never get stronger: the local copy's word is final.
-FINAL = frozenset({RevocationKind.TOKEN, RevocationKind.SESSION, RevocationKind.KEY})
+FINAL = frozenset(
+    {
+        RevocationKind.TOKEN,
+        RevocationKind.SESSION,
+        RevocationKind.KEY,
+        RevocationKind.SIGNING_KEY,
+    }
+)
 
 #: Most queries for revocations at once; each is for many (`gathering.py`).
 QUERIES_AT_ONCE = 2
@@ -87,6 +95,10 @@ class KeptList:
         if self._shared is not None:
             await self._shared.write(entries)
 
+    def listen(self, listener: Callable[[Sequence[Revocation]], None]) -> None:
+        """Has `listener` called with what this node's tail hears of, or `publish` is given."""
+        self._follower.listener = listener
+
     def state(self) -> State:
         """Whether all is as it should be, and if not, what an operator should know."""
         troubles = [self._follower.trouble, self._shared.trouble if self._shared else ""]
@@ -99,8 +111,14 @@ class KeptList:
             if self._follower.fresh:
                 return self._local.find(subjects)
             return await self._truth.find(subjects)
-        if self._shared.evicts and not self._follower.fresh:
-            return await self._truth.find(subjects)
+        if not self._follower.fresh:
+            # Somebody may have revoked who cannot reach Redis, and the tail is late.
+            try:
+                return await self._truth.find(subjects)
+            except Unavailable:
+                # Nobody revokes either while the database is away: what Redis has is all.
+                if self._shared.evicts:
+                    raise
         found = await self._shared.find(subjects)
         if found is None:
             return await self._truth.find(subjects)

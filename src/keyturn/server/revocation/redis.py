@@ -1,4 +1,4 @@
-"""Connections to the Redis or Valkey that holds the list. The only importer of redis.
+"""Connections to the Redis or Valkey that holds the list.
 
 Why the marker holds a run id. Redis draws a new run id whenever its process starts, and a process
 that starts makes every connection new. Each connection reads the run id once, when it is made; a
@@ -22,19 +22,17 @@ pool does: over 10,000 finds a second, 100 at once, on one core.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from redis.asyncio import Connection, ConnectionPool, Sentinel
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import MovedError, RedisError
+from redis.asyncio import Connection
+from redis.exceptions import RedisError, ResponseError
 
 from ..domain.model import Revocation
 from ..domain.revocations import Subject
+from .redis_addresses import connector
 from .redis_entries import COMPLETE, MARKER, MERGE, PREFIX, decode, key, writes
 
 #: Most entries in one write; about 1 ms of Redis' time.
@@ -44,14 +42,14 @@ WRITTEN_AT_ONCE = 200
 BACKGROUND_PATIENCE = 1.0
 #: A filling that takes longer than this does not count (milliseconds).
 LONGEST_FILLING = 600_000
-#: How often a Cluster may point to another node while connecting.
-MOST_REDIRECTIONS = 3
-#: The port of a Sentinel whose address names none.
-SENTINEL_PORT = 26379
 
 
 class RedisFault(Exception):
     """Redis did not do what it was asked in time. The text is fit for the log."""
+
+
+class RedisRefusal(RedisFault):
+    """Redis is well enough to say that it will not do it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,11 @@ class _Wire:
         async with asyncio.timeout(self.patience):
             await self._connection.connect()  # type: ignore[no-untyped-call]
         # Read on this connection, before anything else is.
-        self.run_id = (await self.info("server")).get("run_id", "")
+        try:
+            self.run_id = (await self.info("server")).get("run_id", "")
+        except RedisRefusal as refusal:
+            await self.close()
+            raise RedisFault("its user may not call INFO, which tells of restarts") from refusal
         if not self.run_id:
             await self.close()
             raise RedisFault("its run id cannot be read")
@@ -90,6 +92,8 @@ class _Wire:
                 try:
                     await self._connection.send_command(*command)
                     return await self._connection.read_response()
+                except ResponseError:
+                    raise  # an answer, and a whole one
                 except BaseException:
                     # Whatever interrupts, no late answer may be taken for another one's.
                     await self._connection.disconnect(nowait=True)
@@ -98,7 +102,8 @@ class _Wire:
             raise
         except Exception as error:
             # Never the text of a foreign error: it may quote a URL or a command.
-            raise RedisFault(type(error).__name__) from error
+            kind = RedisRefusal if isinstance(error, ResponseError) else RedisFault
+            raise kind(type(error).__name__) from error
 
     async def info(self, section: str) -> dict[str, str]:
         text: bytes = await self.ask("INFO", section, timeout=self.patience)
@@ -121,7 +126,7 @@ class Link:
         """Connects. Raises `RedisFault`."""
         wires: list[_Wire] = []
         try:
-            make = await _address(url, max(timeout, BACKGROUND_PATIENCE))
+            make = await connector(url, max(timeout, BACKGROUND_PATIENCE))
             for _ in range(2):
                 wires.append(_Wire(make(), timeout))
                 await wires[-1].connect()
@@ -168,14 +173,12 @@ class Link:
             keys = [write.key for write in some]
             values = [value for write in some for value in (write.end, write.epoch, write.keep)]
             if some:
-                await self._writer.ask("EVAL", MERGE, len(keys), *keys, *values, timeout=timeout)
+                await self._put("EVAL", MERGE, len(keys), *keys, *values, timeout=timeout)
 
     async def begin_filling(self) -> str:
         """To be called before the entries are gathered. Raises `RedisFault`."""
         filling = PREFIX + "filling:" + secrets.token_hex(8)
-        await self._writer.ask(
-            "SET", filling, 1, "PX", LONGEST_FILLING, timeout=self._writer.patience
-        )
+        await self._put("SET", filling, 1, "PX", LONGEST_FILLING, timeout=self._writer.patience)
         return filling
 
     async def end_filling(self, filling: str) -> bool:
@@ -185,9 +188,26 @@ class Link:
         done = await writer.ask(*command, timeout=writer.patience)
         return bool(done)
 
+    async def _put(self, *command: str | bytes | int, timeout: float | None) -> None:
+        """Writes. What Redis has no memory for, nobody may take for not being there.
+
+        To remove takes no memory: without the marker all nodes ask the database.
+        """
+        try:
+            await self._writer.ask(*command, timeout=timeout)
+        except RedisRefusal:
+            await self._reader.ask("DEL", MARKER)
+            raise
+
     async def eviction_policy(self) -> str:
-        """`noeviction` is the one that keeps every entry. Raises `RedisFault`."""
-        return (await self._writer.info("memory")).get("maxmemory_policy", "noeviction")
+        """`noeviction` is the one that keeps every entry; empty when it does not tell.
+
+        Raises `RedisFault`.
+        """
+        try:
+            return (await self._writer.info("memory")).get("maxmemory_policy", "")
+        except RedisRefusal:
+            return ""
 
     async def close(self) -> None:
         """Does not wait for Redis."""
@@ -195,99 +215,3 @@ class Link:
         await self._writer.close()
         # The transports close in the event loop's next step.
         await asyncio.sleep(0)
-
-
-# --- addresses ----------------------------------------------------------------------------
-
-
-def check_url(url: str) -> None:
-    """Raises ValueError for what cannot be an address. Never quotes it: it may hold a password.
-
-    `redis://` and `valkey://` (TLS: `rediss://`, `valkeys://`), `unix://`. A Cluster's
-    redirections are followed, with `+cluster` or without. `redis+sentinel://host,host:26379/name`
-    asks Sentinels for the primary of that name; user, password and options are the primary's.
-    """
-    plain, kind = _plain(url)
-    try:
-        parts = urlsplit(plain)
-        if kind == "sentinel":
-            usable = bool(parts.path.strip("/")) and bool(_sentinels(parts.netloc))
-        else:
-            usable = kind in {"", "cluster"}
-            ConnectionPool.from_url(plain)
-    except (ValueError, TypeError):
-        usable = False
-    if not usable:
-        raise ValueError("the Redis URL cannot be used")
-
-
-def _plain(url: str) -> tuple[str, str]:
-    """The URL in redis-py's words, and what stands behind the + in its scheme."""
-    scheme, _, rest = url.partition(":")
-    scheme, _, kind = scheme.partition("+")
-    return f"{scheme.replace('valkey', 'redis')}:{rest}", kind
-
-
-async def _address(url: str, timeout: float) -> Callable[[], Connection]:
-    """How to make a connection to the process that holds the keys now."""
-    plain, kind = _plain(url)
-    options: dict[str, Any] = {
-        "socket_timeout": None,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_timeout": False,
-        "retry_on_error": [],
-        "health_check_interval": 0,
-        # Version 3 would switch maintenance announcements on.
-        "protocol": 2,
-    }
-    if kind == "sentinel":
-        plain = await _primary(plain, {**options, "socket_timeout": timeout})
-    return await _follow(ConnectionPool.from_url(plain, **options), timeout)
-
-
-async def _follow(pool: ConnectionPool, timeout: float) -> Callable[[], Connection]:
-    """Where a Cluster's redirections lead. One slot holds all keys, so one address is enough."""
-    for _ in range(MOST_REDIRECTIONS):
-        probe = pool.make_connection()  # type: ignore[no-untyped-call]
-        try:
-            async with asyncio.timeout(timeout):
-                await probe.connect()
-                await probe.send_command("EXISTS", MARKER)
-                await probe.read_response()
-            break
-        except MovedError as error:
-            # No host: the one that said so.
-            host = error.host or pool.connection_kwargs.get("host")
-            pool.connection_kwargs.update(host=host, port=error.port)
-        finally:
-            await probe.disconnect(nowait=True)
-    return pool.make_connection
-
-
-async def _primary(url: str, options: dict[str, Any]) -> str:
-    """The URL of the process that the Sentinels call the primary."""
-    parts = urlsplit(url)
-    credentials, at, _ = parts.netloc.rpartition("@")
-    name, _, database = parts.path.strip("/").partition("/")
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        _sentinels(parts.netloc), sentinel_kwargs=options
-    )
-    try:
-        host, port = await sentinel.discover_master(name)
-    finally:
-        for client in sentinel.sentinels:
-            await client.aclose()
-    host = f"[{host}]" if ":" in host else host
-    netloc = f"{credentials}{at}{host}:{port}"
-    return urlunsplit(parts._replace(netloc=netloc, path=f"/{database or 0}"))
-
-
-def _sentinels(netloc: str) -> list[tuple[str, int]]:
-    found = []
-    for address in netloc.rpartition("@")[2].split(","):
-        parts = urlsplit(f"//{address}")
-        if not parts.hostname:
-            raise ValueError("a Sentinel's address is missing")
-        found.append((parts.hostname, parts.port or SENTINEL_PORT))
-    return found

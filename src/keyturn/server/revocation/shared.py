@@ -23,7 +23,8 @@ from ..domain.revocations import Subject, still_counts
 from ..services.ports import Clock
 from .gathering import Gathering
 from .memory import LocalCopy
-from .redis import WRITTEN_AT_ONCE, Link, Reading, RedisFault, check_url
+from .redis import WRITTEN_AT_ONCE, Link, Reading, RedisFault
+from .redis_addresses import check_url
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,11 @@ class Trust(StrEnum):
     DOWN = "down"
     FILLING = "filling"
     TRUSTED = "trusted"
+
+
+def may_evict(policy: str) -> bool:
+    """Whether a Redis with that `maxmemory-policy` (empty: not told) may drop entries."""
+    return policy not in {"", "noeviction"}
 
 
 class SharedCopy:
@@ -67,7 +73,7 @@ class SharedCopy:
         self._trust = Trust.DOWN
         self._link: Link | None = None
         self._reason = "not connected yet"
-        self._policy = ""
+        self._policy: str | None = None
         self._looks = 0
         # True from the first write that may not have reached Redis until the next filling.
         self._missed = False
@@ -75,8 +81,12 @@ class SharedCopy:
         self._caught_up = False
         self._late: list[Revocation] = []
         self._wake = asyncio.Event()
+        # The keeper's rounds: which one it began last, which one has ended, and who waits for it.
+        self._round = 0
+        self._ended = 0
+        self._round_ended = asyncio.Event()
         # Twice the timeout: for what is under way, and for its own.
-        patience = timeout * 2
+        self._patience = patience = timeout * 2
         self._read = Gathering(self._read_now, at_once=1, patience=patience, name="redis read")
         self._write = Gathering(self._write_now, at_once=1, patience=patience, name="redis write")
         #: Set after the first attempt to connect and fill, whatever its outcome.
@@ -90,7 +100,7 @@ class SharedCopy:
     @property
     def evicts(self) -> bool:
         """Whether Redis may have dropped entries although the marker is still there."""
-        return self._policy not in {"", "noeviction"}
+        return self._policy is not None and may_evict(self._policy)
 
     @property
     def trouble(self) -> str:
@@ -121,17 +131,23 @@ class SharedCopy:
         }
 
     async def write(self, entries: Sequence[Revocation]) -> None:
-        """Writes committed entries, if Redis is there. Never raises: it is filled again then."""
-        if self._trust is Trust.DOWN:
-            self._missed = True
-            return
-        try:
-            # In parts, each with its own time: a suspension may be that of very many tenants.
-            for start in range(0, len(entries), WRITTEN_AT_ONCE):
-                await self._write(entries[start : start + WRITTEN_AT_ONCE])
-        except (RedisFault, KeyturnError) as fault:
-            self._missed = True
-            await self._distrust(str(fault))
+        """Writes committed entries, if Redis is there. Never raises: it is filled again then.
+
+        A Redis that is down for this node may be back, and others may trust it again. So a
+        write, which is rare, has the keeper look, and waits for what it finds.
+        """
+        if self._trust is not Trust.DOWN:
+            try:
+                # In parts, each with its own time: a suspension may be that of very many tenants.
+                for start in range(0, len(entries), WRITTEN_AT_ONCE):
+                    await self._write(entries[start : start + WRITTEN_AT_ONCE])
+                return
+            except (RedisFault, KeyturnError) as fault:
+                self._missed = True
+                await self._distrust(str(fault))
+        # The next filling takes them along: they are in the local copy.
+        self._missed = True
+        await self._another_round()
 
     def write_later(self, entries: Sequence[Revocation]) -> None:
         """Writes, in the background, what a tail delivered: its revoker may not have done so."""
@@ -146,6 +162,7 @@ class SharedCopy:
         """Connects, fills and watches Redis for ever. Ends by cancellation only."""
         while True:
             self._wake.clear()
+            self._round += 1
             try:
                 if self.trusted:
                     await self._look()
@@ -156,6 +173,9 @@ class SharedCopy:
             except Exception as error:  # noqa: BLE001 - a keeper that ends never comes back
                 await self._distrust(type(error).__name__)
             self.tried.set()
+            self._ended = self._round
+            self._round_ended.set()
+            self._round_ended = asyncio.Event()
             try:
                 async with asyncio.timeout(PAUSE):
                     await self._wake.wait()
@@ -167,6 +187,17 @@ class SharedCopy:
         await self._read.close()
         await self._write.close()
         await self._disconnect()
+
+    async def _another_round(self) -> None:
+        """Waits, for a bounded time, for the end of a round that begins now."""
+        before = self._round
+        self._wake.set()
+        try:
+            async with asyncio.timeout(self._patience):
+                while self._ended <= before:
+                    await self._round_ended.wait()
+        except TimeoutError:
+            pass
 
     # --- trust -----------------------------------------------------------------------------
 
@@ -232,6 +263,10 @@ class SharedCopy:
                 "Redis may drop revocations: its maxmemory-policy is %s, not noeviction. The "
                 "database is asked whenever that could matter.",
                 self._policy,
+            )
+        elif not self._policy and before is None:
+            logger.warning(
+                "Redis does not tell its maxmemory-policy: any but noeviction may drop revocations"
             )
 
     async def _distrust(self, reason: str) -> None:

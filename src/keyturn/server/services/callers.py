@@ -5,19 +5,20 @@ what is bound to a tenant takes a `TenantCaller`, never a bare tenant id (promis
 `Callers.own` is the way to what concerns the caller alone, in no tenant.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..domain import revocations as rules
 from ..domain.authority import whole_roles
 from ..domain.endpoints import shape
 from ..domain.errors import Code, Refusal, bad_token, lacks, not_a_member
+from ..domain.exchange import gives
 from ..domain.model import KeyRecord, TenantRole, UserKind
 from ..domain.networks import admits
 from ..domain.policy import effective
-from ..domain.tokens import AccessToken, LiveToken
+from ..domain.tokens import LiveToken
 from ..domain.trail import Actor
 from .ports import AccessTokens, Clock, KeyLookup, RevocationList, Store
+from .reach import named_in
 
 #: Tenants on one page of `/users/me`.
 PAGE = 200
@@ -118,12 +119,13 @@ class Callers:
         self._store = store
         self._clock = clock
 
-    async def of(self, bearer: str) -> LiveToken:
+    async def of(self, bearer: str, *, for_anyone: bool = False) -> LiveToken:
         """The token in an Authorization header, verified and not revoked.
 
-        Raises Refusal `invalid_token`, or Unavailable when revocation cannot be asked.
+        It must be for this service; `for_anyone`: for whichever resource server. Raises Refusal
+        `invalid_token`, or Unavailable when revocation cannot be asked.
         """
-        token = self._access.verify(bearer)
+        token = self._access.verify(bearer, for_anyone=for_anyone)
         found = await self._revocations.find(rules.subjects(token))
         if rules.kills(found, token):
             raise bad_token("revoked")
@@ -137,18 +139,18 @@ class Callers:
         `insufficient_scope` for a call that the caller may not make there.
         """
         token = arrival.token
-        named = await self._named(token, tenant_id)
+        named = await named_in(self._store, token, tenant_id)
         record = await self._fresh(token, arrival.address, tenants=[tenant_id])
         held = list(record.roles)
         if not held:
             raise not_a_member("no role in the tenant")
-        names, permissions = _carried_now(token, tenant_id, named, held, record.opened)
+        carried = gives(token, tenant_id, named, held, record.opened)
         caller = TenantCaller(
             token,
             tenant_id,
             held[0].tenant_name,
-            names,
-            permissions,
+            carried.roles,
+            carried.permissions,
             record.user_kind,
             record.username,
             arrival.address,
@@ -158,26 +160,6 @@ class Callers:
         if needs.administers and record.user_kind is UserKind.SERVICE:
             await self._need_administering_service_users(tenant_id)
         return caller
-
-    async def _named(self, token: LiveToken, tenant_id: str) -> frozenset[str] | None:
-        """The names of the roles that the token carries whole in the tenant; None: it lists none.
-
-        A tenant that was made after the token is not in it; the roles carried above reach it.
-        Raises Refusal `access_denied`.
-        """
-        if token.roles is None:
-            return None
-        if tenant_id in token.roles:
-            return frozenset(token.roles[tenant_id])
-        names: set[str] = set()
-        if token.tenant_id is None:
-            async with self._store.transaction() as tx:
-                for above, roles in token.roles.items():
-                    if await tx.tenants.reaches(above, tenant_id):
-                        names.update(roles)
-        if not names:
-            raise not_a_member("the token does not name the tenant")
-        return frozenset(names)
 
     async def own(self, arrival: Arrival) -> OwnCaller:
         """The caller, about itself. Raises Refusal `invalid_token`, `insufficient_scope`."""
@@ -220,21 +202,22 @@ class Callers:
         return record
 
     async def _need_listed(self, record: KeyRecord, arrival: Arrival, tenant_id: str) -> None:
-        """Raises Refusal when the key has an allow-list that this call is not on (F5)."""
-        if record.endpoint_ids is None:
+        """Raises Refusal when key or token have a list that this call is not on (F5)."""
+        lists = [i for i in (record.endpoint_ids, arrival.token.endpoints) if i is not None]
+        if not lists:
             return
         method, path = arrival.endpoint
         wanted = shape(path)
         async with self._store.transaction() as tx:
             candidates = await tx.endpoints.candidates(tenant_id, [method], wanted.count("/"))
         if not any(
-            e.shape == wanted and e.service == OWN_SERVICE and e.id in record.endpoint_ids
+            e.shape == wanted and e.service == OWN_SERVICE and all(e.id in ids for ids in lists)
             for e in candidates
         ):
             raise Refusal(
                 Code.INSUFFICIENT_SCOPE,
-                "The API key's list of endpoints does not have this one.",
-                detail="not on the key's allow-list",
+                "The list of endpoints that the API key or token is for does not have this one.",
+                detail="not on the allow-list",
             )
 
     async def _need_administering_service_users(self, tenant_id: str) -> None:
@@ -249,31 +232,4 @@ class Callers:
 
 
 def _actor(token: LiveToken, address: str | None) -> Actor:
-    return Actor(token.user_id, token.key_id, token.session_id, address, token.epoch)
-
-
-def _carried_now(
-    token: AccessToken,
-    tenant_id: str,
-    named: frozenset[str] | None,
-    held: Iterable[TenantRole],
-    opened: frozenset[str] | None,
-) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Roles and permissions that both the token and the present roles give in a tenant.
-
-    By the two rules of domain.authority: `scope` holds in every tenant that the token names,
-    and a named role is carried whole.
-    """
-    now: frozenset[str] = frozenset().union(*(item.role.permissions for item in held))
-    bound = now if opened is None else now & opened
-    if named is None:
-        whole = [item for item in held if item.role.permissions <= bound]
-        return tuple(sorted(item.role.name for item in whole)), bound
-    whole = [item for item in held if item.role.name in named]
-    carried: frozenset[str] = frozenset().union(*(item.role.permissions for item in whole))
-    if token.tenant_id is not None:
-        carried &= frozenset(token.scope)
-    if token.roles is not None and tenant_id in token.roles:
-        carried |= now & frozenset(token.scope)
-    carried &= bound
-    return tuple(sorted(item.role.name for item in whole)), carried
+    return Actor(token.user_id, token.key_id, token.session_id, address, token)

@@ -84,7 +84,7 @@ class Introspection:
 
     def _verified(self, text: str) -> VerifiedToken | None:
         try:
-            return self._access.verify(text)
+            return self._access.verify(text, for_anyone=True)
         except Refusal:
             return None
 
@@ -127,6 +127,8 @@ class Introspection:
             visible = [tenant_id for tenant_id in visible if tenant_id in state.ceiling.tenants]
         record = await self._lookup.find(state.key_id, tenants=visible)
         if record is None or not record.live(now) or not record.roles:
+            return None
+        if state.epoch < record.sessions_epoch:
             return None
         async with self._store.transaction() as tx:
             session = await tx.sessions.get(state.session_id)

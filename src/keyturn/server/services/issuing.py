@@ -4,8 +4,10 @@ An exchange writes nothing: its refresh token carries the session, sealed. A ref
 generation with one conditional statement, and only then signs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NoReturn
 
 from ..domain.authority import Authority, granted, regranted
 from ..domain.errors import bad_credentials
@@ -14,6 +16,7 @@ from ..domain.model import KeyRecord, Revocation, RevocationKind, Session
 from ..domain.sessions import Lifetimes, RefreshState, is_retry, successor
 from ..domain.tokens import AccessToken
 from ..domain.trail import Actor, AuditEvent
+from .audiences import OWN, Target
 from .credentials import Evidence, why_not
 from .ports import (
     AccessTokens,
@@ -24,6 +27,7 @@ from .ports import (
     Store,
     Transaction,
 )
+from .single_token import SingleToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Issuing:
         self._revocations = revocations
         self._lifetimes = lifetimes
         self._clock = clock
+        self._single = SingleToken(store, lookup, revocations, lifetimes)
 
     # --- exchange -------------------------------------------------------------------------
 
@@ -79,14 +84,34 @@ class Issuing:
         """What an exchange of this key may carry. Raises Refusal (see domain.authority)."""
         return granted(record, tenant_id=tenant_id, scope=scope)
 
+    async def take_over(
+        self,
+        record: KeyRecord,
+        decide: Callable[[KeyRecord], Authority],
+        *,
+        tenants: list[str] | None,
+        end_sessions: bool,
+    ) -> tuple[KeyRecord, Authority]:
+        """Ends what the user held, if only one token may live (see single_token)."""
+        if not record.single_token:
+            return record, decide(record)
+        return await self._single.take_over(
+            record, decide, tenants=tenants, end_sessions=end_sessions
+        )
+
     def exchange(
-        self, record: KeyRecord, authority: Authority, *, with_refresh: bool
+        self,
+        record: KeyRecord,
+        authority: Authority,
+        *,
+        with_refresh: bool,
+        target: Target = OWN,
     ) -> TokenAnswer:
-        """New tokens of a new session. Signs; reads and writes nothing."""
+        """New tokens of a new session. Signs; reads and writes nothing. Raises Unavailable."""
         now = int(self._clock().timestamp())
         session_id = new_id()
         if not with_refresh:
-            return self._answer(record, authority, session_id, now, None)
+            return self._answer(record, authority, session_id, now, None, target)
         end = _not_after(record, now + self._lifetimes.session)
         state = RefreshState(
             session_id=session_id,
@@ -96,8 +121,9 @@ class Issuing:
             session_ends_at=end,
             ceiling=authority,
             epoch=record.epoch,
+            audiences=target.audiences,
         )
-        return self._answer(record, authority, session_id, now, state)
+        return self._answer(record, authority, session_id, now, state, target)
 
     # --- refresh --------------------------------------------------------------------------
 
@@ -113,21 +139,42 @@ class Issuing:
         if state is None or state.expires_at <= now.timestamp():
             return Evidence(None, None, False, "not a refresh token, or expired")
         unlisted = state.ceiling.tenants is None
-        tenants = tuple(state.ceiling.tenants or ((tenant_id,) if tenant_id else ()))
+        tenants = tenants_of(state, tenant_id)
         record = await self._lookup.find(state.key_id, tenants=tenants)
         if record is None:
             return Evidence(None, None, False, "no such key")
         why = why_not(record, address, now)
+        if state.epoch < record.sessions_epoch:
+            why = why or "the sessions of that time were ended"
         if unlisted and record.epoch != state.epoch:
             why = why or "what was first granted is not known any more"
         return Evidence(None, record, False, why) if why else Opened(state, record)
 
     def reauthorise(
-        self, opened: Opened, tenant_id: str | None, scope: frozenset[str] | None
+        self,
+        record: KeyRecord,
+        state: RefreshState,
+        tenant_id: str | None,
+        scope: frozenset[str] | None,
     ) -> Authority:
         """What the refreshed token may carry. Raises Refusal (see domain.authority)."""
-        ceiling = opened.state.ceiling
-        return regranted(opened.record, ceiling, tenant_id=tenant_id, scope=scope)
+        return regranted(record, state.ceiling, tenant_id=tenant_id, scope=scope)
+
+    async def refuse_if_reused(self, opened: Opened, actor: Actor) -> None:
+        """For a refresh that is refused anyway: a spent token ends its session all the same.
+
+        Raises Refusal `invalid_grant`, Unavailable.
+        """
+        async with self._store.transaction() as tx:
+            session = await tx.sessions.get(opened.state.session_id)
+            now = await tx.now()
+            generation = opened.state.generation
+            if session is None or (session.generation == generation and not session.ended_at):
+                return
+            if is_retry(session, generation, now, self._lifetimes.refresh_grace):
+                return
+            ended = await self._end_reused(tx, session, opened, actor, now)
+        await self._refuse_reused(ended)
 
     async def spend(self, opened: Opened, actor: Actor) -> RefreshState:
         """Spends the presented generation and gives the next one's state.
@@ -137,7 +184,7 @@ class Issuing:
         """
         state, record = opened.state, opened.record
         async with self._store.transaction() as tx:
-            session = await tx.sessions.advance(state, record.user_id)
+            session = await tx.sessions.advance(state, record.user_id, actor.address)
             if session is not None:
                 return successor(state, session.rotated_at, self._lifetimes)
             session = await tx.sessions.get(state.session_id)
@@ -147,16 +194,21 @@ class Issuing:
             ):
                 return successor(state, session.rotated_at, self._lifetimes)
             ended = await self._end_reused(tx, session, opened, actor, now)
+        return await self._refuse_reused(ended)
+
+    def refreshed(
+        self, record: KeyRecord, authority: Authority, state: RefreshState, target: Target
+    ) -> TokenAnswer:
+        """The tokens of a spent generation: `state` is what `spend` gave. Raises Unavailable."""
+        now = int(self._clock().timestamp())
+        return self._answer(record, authority, state.session_id, now, state, target)
+
+    # --- both -----------------------------------------------------------------------------
+
+    async def _refuse_reused(self, ended: Revocation | None) -> NoReturn:
         if ended is not None:
             await self._revocations.publish([ended])
         raise bad_credentials("refresh token reused" if ended else "the session has ended")
-
-    def refreshed(self, opened: Opened, authority: Authority, state: RefreshState) -> TokenAnswer:
-        """The tokens of a spent generation: `state` is what `spend` gave."""
-        now = int(self._clock().timestamp())
-        return self._answer(opened.record, authority, state.session_id, now, state)
-
-    # --- both -----------------------------------------------------------------------------
 
     async def _end_reused(
         self,
@@ -199,6 +251,7 @@ class Issuing:
         session_id: str,
         now: int,
         state: RefreshState | None,
+        target: Target,
     ) -> TokenAnswer:
         expires_at = _not_after(record, now + self._lifetimes.access_token)
         if state is not None:
@@ -215,15 +268,23 @@ class Issuing:
             scope=scope,
             tenant_id=authority.tenant_id,
             roles=authority.role_names,
+            audiences=target.audiences,
         )
         return TokenAnswer(
-            access_token=self._access.sign(token),
+            access_token=self._access.sign(token, target.algorithm),
             expires_in=expires_at - now,
             scope=scope,
             session_id=session_id,
             refresh_token=self._refresh.seal(state) if state else None,
             refresh_expires_in=max(0, state.expires_at - now) if state else None,
         )
+
+
+def tenants_of(state: RefreshState, chosen: str | None) -> list[str]:
+    """Those whose roles matter: the session's, or the one chosen now in an unlisted one."""
+    if state.ceiling.tenants is not None:
+        return list(state.ceiling.tenants)
+    return [chosen] if chosen else []
 
 
 def _not_after(record: KeyRecord, moment: int) -> int:

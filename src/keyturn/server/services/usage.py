@@ -23,6 +23,8 @@ INTERVAL = 1.0
 MAX_NOTES = 10_000
 #: Events written in one transaction.
 _BATCH = 1_000
+#: How often a note is part of a batch that fails for no fault of the store's, and is given up then.
+MAX_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class _Tally:
     count: int = 1
     rehash: KeyHash | None = None
     ends_old: bool = False
+    tries: int = 0
 
 
 class Usage:
@@ -104,7 +107,11 @@ class Usage:
             log.exception("usage not written")
 
     async def flush(self) -> None:
-        """Writes what was noted. Raises Unavailable and keeps the notes when it can't."""
+        """Writes what was noted. Raises Unavailable and keeps the notes when it can't.
+
+        Any other error is raised, too. Notes that meet one `MAX_TRIES` times are dropped: one
+        of them cannot be written, and would keep all others from being written for ever.
+        """
         while self._notes:
             batch = dict(list(self._notes.items())[:_BATCH])
             for note in batch:
@@ -114,9 +121,23 @@ class Usage:
             except Unavailable:
                 self._put_back(batch)
                 raise
+            except Exception:
+                self._put_back(self._tried(batch))
+                raise
         if self._dropped:
             log.warning("%d usage notes were dropped: too many distinct ones", self._dropped)
             self._dropped = 0
+
+    def _tried(self, batch: dict[Note, _Tally]) -> dict[Note, _Tally]:
+        """The notes of a batch that are tried again."""
+        again = {}
+        for note, tally in batch.items():
+            tally.tries += 1
+            if tally.tries < MAX_TRIES:
+                again[note] = tally
+        if dropped := sum(batch[note].count for note in batch.keys() - again.keys()):
+            log.error("%d uses were dropped: they cannot be written", dropped)
+        return again
 
     def _put_back(self, batch: dict[Note, _Tally]) -> None:
         for note, tally in batch.items():
@@ -128,6 +149,7 @@ class Usage:
             else:
                 newer.count += tally.count
                 newer.first = tally.first
+                newer.tries = tally.tries
                 newer.rehash = newer.rehash or tally.rehash
                 newer.ends_old = newer.ends_old or tally.ends_old
 

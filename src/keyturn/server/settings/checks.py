@@ -119,7 +119,7 @@ def check_together(settings: "Settings") -> None:
         raise ValueError(
             "KEYTURN_SESSION_MAX_LIFETIME must not be below KEYTURN_ACCESS_TOKEN_LIFETIME"
         )
-    if not settings.grants - {"refresh_token"}:
+    if not settings.grants - {"refresh_token", "token_exchange"}:
         raise ValueError(
             "KEYTURN_GRANTS must name password or client_credentials, or nobody gets a token"
         )

@@ -36,7 +36,7 @@ CONFIG = "KEYTURN_CONFIG"
 FROM_FILE = ("master_secret", "previous_master_secrets", "database_url", "redis_url", "smtp_url")
 
 
-Grant = Literal["password", "client_credentials", "refresh_token"]
+Grant = Literal["password", "client_credentials", "refresh_token", "token_exchange"]
 
 
 class SettingsError(Exception):
@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     redis_timeout: float = _setting(
         "seconds", 0.1, "Longest wait for Redis, then the database is asked.", gt=0, le=10
     )
+    redis_allow_eviction: bool = _setting(
+        "true or false", False, "Start on a Redis that drops entries when its memory is full."
+    )
 
     master_secret: SecretStr = _setting(
         "secret", SecretStr(""), "What all keys derive from: 32 characters or more. Required."
@@ -135,6 +138,10 @@ class Settings(BaseSettings):
     eddsa_header: Literal["EdDSA", "Ed25519"] = _setting(
         "EdDSA, Ed25519", "EdDSA", "The `alg` of Ed25519: the name that all know, or RFC 9864's."
     )
+    signing_key_max_age: int = _setting(
+        "seconds", 2_592_000, "How old a signing key gets before the next one signs; 0: any age.",
+        ge=0, le=315_360_000,
+    )  # fmt: skip
     access_token_lifetime: int = _setting(
         "seconds", 300, "Life of an access token.", ge=1, le=86_400
     )
@@ -151,9 +158,9 @@ class Settings(BaseSettings):
     )  # fmt: skip
     grants: Annotated[frozenset[Grant], NoDecode] = _setting(
         "list",
-        frozenset({"password", "client_credentials", "refresh_token"}),
+        frozenset({"password", "client_credentials", "refresh_token", "token_exchange"}),
         "Grants that are answered, separated by commas.",
-        shown="password,client_credentials,refresh_token",
+        shown="password,client_credentials,refresh_token,token_exchange",
     )
 
     smtp_url: SecretStr | None = _setting(
@@ -169,11 +176,17 @@ class Settings(BaseSettings):
     max_in_flight: int = _setting(
         "integer", 1_024, "Requests answered at once by one process; above it 503.", ge=1
     )
+    max_connections: int = _setting(
+        "integer", 4_096, "Open connections of one process; above it 503.", ge=1, le=1_000_000
+    )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = _setting(
         "list", (), "Networks (CIDR, by commas) whose `X-Forwarded-For` is believed."
     )
+    shutdown_drain: int = _setting(
+        "seconds", 5, "After SIGTERM, how long connections are still accepted.", ge=0, le=600
+    )
     shutdown_grace: int = _setting(
-        "seconds", 20, "How long requests in flight may finish after SIGTERM.", ge=0, le=3_600
+        "seconds", 20, "How long requests in flight may finish after that.", ge=0, le=3_600
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = _setting(

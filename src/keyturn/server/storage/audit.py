@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, func, insert, select
 
 from ..domain.ids import new_id
-from ..domain.trail import Actor, AuditEvent
+from ..domain.trail import Actor, AuditEvent, Json
 from ..services.ports import AuditFilter, Page, Slice
 from .columns import db_now
 from .paging import page, sliced
@@ -38,7 +38,7 @@ class AuditRepository:
                 "address": event.actor.address,
                 "tenant_id": event.tenant_id,
                 "target": event.target,
-                "data": dict(event.data),
+                "data": _data(event),
             }
             for event in events
         ]
@@ -61,6 +61,14 @@ class AuditRepository:
             statement = statement.where(audit_events.c.at < wanted.until)
         statement = sliced(statement, part, audit_events.c.at, audit_events.c.id, backwards=True)
         return page((await self._unit.run(statement)).all(), part, _event, "at", "id")
+
+
+def _data(event: AuditEvent) -> dict[str, Json]:
+    """What is told beside the columns: also who acted for the user."""
+    data = dict(event.data)
+    if event.actor.acting is not None:
+        data["acting_user_id"] = event.actor.acting
+    return data
 
 
 def _event(row: Row[Any]) -> AuditEvent:

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 
 from .columns import greater
-from .tables import installation, users
+from .tables import api_keys, installation, users
 
 #: How far the floor rises at once. No user's epoch comes so far by single steps, and JSON keeps
 #: whole numbers up to 2**53.
@@ -17,3 +17,8 @@ _FLOOR = select(installation.c.epoch_floor).where(installation.c.id == 1).scalar
 def epoch_in_force() -> ColumnElement[Any]:
     """A user's epoch, in a statement that has the users in it."""
     return greater(users.c.epoch, _FLOOR)
+
+
+def sessions_epoch_in_force() -> ColumnElement[Any]:
+    """The epoch before which sessions are over, in a statement that has their users and keys."""
+    return greater(greater(users.c.sessions_epoch, api_keys.c.sessions_epoch), _FLOOR)

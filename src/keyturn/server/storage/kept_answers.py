@@ -2,16 +2,13 @@
 
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from ..domain.errors import conflict
 from ..services.ports import KeptAnswer
 from .columns import db_now
 from .tables import kept_answers
 from .unit import Unit
-
-# More than come, so that none stays: rows.
-_SWEPT = 20
 
 
 class KeptAnswerRepository:
@@ -44,11 +41,3 @@ class KeptAnswerRepository:
         )
         if (await self._unit.run(statement.returning(old.id))).first() is None:
             raise conflict("Another request with this Idempotency-Key was answered.")
-        # Each one that comes sweeps some that are over: secrets stand in them.
-        over = (
-            select(old.id)
-            .where(old.expires_at <= db_now())
-            .limit(_SWEPT)
-            .with_for_update(skip_locked=True)
-        )
-        await self._unit.run(delete(kept_answers).where(old.id.in_(over)))

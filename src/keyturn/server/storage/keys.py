@@ -1,6 +1,6 @@
 """API keys. Hashes are written here and read only by the lookup."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -106,6 +106,17 @@ class ApiKeyRepository:
             return None
         row = (await self._unit.run(select(*_LISTED).where(api_keys.c.id == key_id))).first()
         return None if row is None else _key(row)
+
+    async def many(self, key_ids: Collection[str]) -> tuple[ApiKey, ...]:
+        """In no order."""
+        statement = select(*_LISTED).where(api_keys.c.id.in_(sorted(key_ids)))
+        return tuple(_key(row) for row in await self._unit.run(statement))
+
+    async def end_sessions(self, key_id: str, epoch: int) -> None:
+        """Those with a row and those without."""
+        await self._unit.run(
+            update(api_keys).where(api_keys.c.id == key_id).values(sessions_epoch=epoch)
+        )
 
     async def hold(self, key_id: str) -> Holding | None:
         """Locks the rows of key and user, as a change of them would."""

@@ -1,16 +1,23 @@
-"""Sessions: the compare-and-swap behind refresh tokens (promise P3)."""
+"""Sessions: the compare-and-swap behind refresh tokens (promise P3), their lists and their ends."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import ColumnElement, Row, select, update
 
 from ..domain.ids import parse_id
 from ..domain.model import Session
 from ..domain.sessions import RefreshState
-from .columns import db_now
-from .tables import sessions
+from ..services.ports import Page, Slice
+from .columns import db_now, storable
+from .epochs import sessions_epoch_in_force
+from .paging import page, sliced
+from .tables import api_keys, sessions, users
 from .unit import Unit
+
+# In a statement that has their users and keys in it.
+_SUPERSEDED = sessions.c.epoch < sessions_epoch_in_force()
 
 
 class SessionRepository:
@@ -33,6 +40,7 @@ class SessionRepository:
                 "user_id": user_id,
                 "generation": 1,
                 "expires_at": datetime.fromtimestamp(state.session_ends_at, UTC),
+                "epoch": state.epoch,
                 "tenant_id": state.ceiling.tenant_id,
                 "last_used_from": address,
             }
@@ -71,6 +79,7 @@ class SessionRepository:
             "rotated_at": session.rotated_at,
             "expires_at": session.expires_at,
             "end_reason": reason,
+            "epoch": session.epoch,
             "tenant_id": session.tenant_id,
         }
         statement = (
@@ -85,6 +94,43 @@ class SessionRepository:
         )
         return (await self._unit.run(statement)).first() is not None
 
+    async def of_user(
+        self, user_id: str, part: Slice, *, refreshed_since: datetime | None = None
+    ) -> Page[Session]:
+        """None for a malformed id."""
+        if parse_id(user_id) is None:
+            return Page(())
+        return await self._page(sessions.c.user_id == user_id, part, refreshed_since)
+
+    async def of_key(
+        self, key_id: str, part: Slice, *, refreshed_since: datetime | None = None
+    ) -> Page[Session]:
+        """None for a malformed id."""
+        if not storable(key_id):
+            return Page(())
+        return await self._page(sessions.c.key_id == key_id, part, refreshed_since)
+
+    async def _page(
+        self, condition: ColumnElement[bool], part: Slice, refreshed_since: datetime | None
+    ) -> Page[Session]:
+        superseded = _SUPERSEDED.label("superseded")
+        wanted = (
+            select(sessions, superseded)
+            .join(users, users.c.id == sessions.c.user_id)
+            .join(api_keys, api_keys.c.id == sessions.c.key_id)
+            .where(condition)
+        )
+        if refreshed_since is not None:
+            wanted = wanted.where(
+                sessions.c.ended_at.is_(None),
+                sessions.c.expires_at > db_now(),
+                sessions.c.rotated_at > refreshed_since,
+                api_keys.c.revoked_at.is_(None),
+                ~_SUPERSEDED,
+            )
+        statement = sliced(wanted, part, sessions.c.id, backwards=True)
+        return page((await self._unit.run(statement)).all(), part, _listed, "id")
+
 
 def _session(row: Row[Any]) -> Session:
     return Session(
@@ -98,4 +144,9 @@ def _session(row: Row[Any]) -> Session:
         end_reason=row.end_reason,
         tenant_id=row.tenant_id,
         last_used_from=row.last_used_from,
+        epoch=row.epoch,
     )
+
+
+def _listed(row: Row[Any]) -> Session:
+    return replace(_session(row), superseded=row.superseded)

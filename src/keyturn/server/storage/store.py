@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import delete, select, text, tuple_
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..domain.errors import Unavailable
@@ -14,22 +14,21 @@ from .columns import db_now
 from .endpoints import EndpointRepository
 from .engine import TRANSACTION_SECONDS
 from .faults import translated
+from .housekeeping import HousekeepingRepository
 from .invitations import InvitationRepository
 from .kept_answers import KeptAnswerRepository
 from .keys import ApiKeyRepository
 from .memberships import MembershipRepository
 from .permissions import PermissionRepository
+from .resource_servers import ResourceServerRepository
 from .revocations import RevocationRepository
 from .roles import RoleRepository
+from .seals import SealRepository
 from .sessions import SessionRepository
 from .signing_keys import SigningKeyRepository
-from .tables import kept_answers, revocations, sessions
 from .tenants import TenantRepository
 from .unit import Unit
 from .users import UserRepository
-
-# Rows are kept this much longer than they count, so that the tail has told of every end.
-_KEEP_ENDED = timedelta(hours=1)
 
 
 class DatabaseTransaction:
@@ -94,6 +93,16 @@ class DatabaseTransaction:
         return SigningKeyRepository(self._unit)
 
     @property
+    def seals(self) -> SealRepository:
+        """What depends on earlier master secrets."""
+        return SealRepository(self._unit)
+
+    @property
+    def resource_servers(self) -> ResourceServerRepository:
+        """Who takes tokens."""
+        return ResourceServerRepository(self._unit)
+
+    @property
     def audit(self) -> AuditRepository:
         """The audit trail."""
         return AuditRepository(self._unit)
@@ -102,6 +111,11 @@ class DatabaseTransaction:
     def kept_answers(self) -> KeptAnswerRepository:
         """Answers kept for a repeated request."""
         return KeptAnswerRepository(self._unit)
+
+    @property
+    def housekeeping(self) -> HousekeepingRepository:
+        """Deletes what has ended."""
+        return HousekeepingRepository(self._unit)
 
     async def now(self) -> datetime:
         """The database's time."""
@@ -152,22 +166,3 @@ class DatabaseStore:
                 if answer.scalar_one() != "off":
                     await connection.invalidate()
                     raise Unavailable("the database is read-only")
-
-    async def purge(self) -> None:
-        """Deletes sessions, revocations and kept answers that ended over an hour ago.
-
-        Call it now and then: the tables grow by a row for each session that was ever refreshed.
-        """
-        async with self.transaction() as transaction:
-            gone = await transaction.now() - _KEEP_ENDED
-            for table in (sessions, revocations, kept_answers):
-                # Rows that another process is at are left to it, or to the next time.
-                old = (
-                    select(*table.primary_key)
-                    .where(table.c.expires_at < gone)
-                    .limit(1000)
-                    .with_for_update(skip_locked=True)
-                )
-                await transaction._unit.run(
-                    delete(table).where(tuple_(*table.primary_key).in_(old))
-                )

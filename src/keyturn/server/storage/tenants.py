@@ -31,6 +31,7 @@ from .tables import (
     invitations,
     memberships,
     permissions,
+    resource_servers,
     roles,
     tenant_tree,
     tenants,
@@ -253,7 +254,7 @@ class TenantRepository:
                 revoked_reason=func.coalesce(api_keys.c.revoked_reason, "tenant_deleted"),
             )
         )
-        for table in (memberships, invitations, roles, permissions, endpoints):
+        for table in (memberships, invitations, roles, permissions, endpoints, resource_servers):
             await self._unit.run(delete(table).where(table.c.tenant_id == tenant_id))
         await self._unit.run(delete(tenant_tree).where(tenant_tree.c.descendant_id == tenant_id))
         await self._unit.run(delete(tenants).where(tenants.c.id == tenant_id))

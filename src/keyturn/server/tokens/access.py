@@ -152,9 +152,10 @@ def _act(actor: Acting) -> dict[str, Any]:
     claim: dict[str, Any] = {
         "sub": actor.user_id,
         "client_id": actor.key_id,
-        "sid": actor.session_id,
         "epoch": actor.epoch,
     }
+    if actor.session_id:
+        claim["sid"] = actor.session_id
     if actor.before is not None:
         claim["act"] = _act(actor.before)
     return claim
@@ -164,7 +165,7 @@ def _acting(claim: dict[str, Any] | None) -> Acting | None:
     if claim is None:
         return None
     before = _acting(claim.get("act"))
-    return Acting(claim["sub"], claim["client_id"], claim["sid"], claim["epoch"], before)
+    return Acting(claim["sub"], claim["client_id"], claim.get("sid", ""), claim["epoch"], before)
 
 
 def _decode(segment: str) -> bytes:

@@ -84,7 +84,8 @@ def _encode(state: RefreshState) -> bytes:
             sets,
             names,
             state.epoch,
-            state.audiences,
+            # Only where there are any: else as versions write it that know of none.
+            *([state.audiences] if state.audiences else []),
         ],
         option=orjson.OPT_SORT_KEYS,
     )
@@ -102,7 +103,7 @@ def _decode(data: bytes) -> RefreshState:
         sets,
         names,
         epoch,
-        audiences,
+        *audiences,
     ] = orjson.loads(data)
     listed: dict[str, Carried] | None = None
     if tenants is not None:
@@ -120,5 +121,5 @@ def _decode(data: bytes) -> RefreshState:
         session_ends_at,
         ceiling,
         epoch,
-        tuple(audiences),
+        tuple(audiences[0]) if audiences else (),
     )

@@ -5,8 +5,10 @@ one large cost, and a JOSE library doubles it. Keys go in and out as JWKs throug
 """
 
 import base64
+import math
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
@@ -22,6 +24,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from ..domain.errors import StorageNotReady, Unavailable
 from ..domain.model import StoredSigningKey
+from .importing import Jwk, adopted
 from .secrets import DerivedKeys
 
 _ES256_HALF = 32  # bytes of r and of s, RFC 7518, 3.4
@@ -119,7 +122,7 @@ def _ed25519(key: ed25519.Ed25519PrivateKey) -> tuple[Sign, Verify]:
     return key.sign, verify
 
 
-def _new_jwk(algorithm: str) -> ECKey | RSAKey | OKPKey:
+def _new_jwk(algorithm: str) -> Jwk:
     if algorithm == "ES256":
         return ECKey.generate_key("P-256")
     if algorithm == "RS256":
@@ -136,14 +139,32 @@ class KeySealer:
         """`keys` of 64 bytes (AES-256-SIV)."""
         self._keys = keys
 
+    @property
+    def version(self) -> int:
+        """The newest master secret's."""
+        return self._keys.version
+
     def new(self, algorithm: str, slot: str, now: datetime) -> StoredSigningKey:
         """A new key; `kid` is its RFC 7638 thumbprint."""
-        jwk = _new_jwk(algorithm)
-        kid = jwk.thumbprint()
-        private = orjson.dumps(jwk.as_dict(private=True))
-        version = self._keys.version.to_bytes(4, "big")
-        sealed = version + AESSIV(self._keys.current).encrypt(private, [b"signing", kid.encode()])
-        return StoredSigningKey(kid, algorithm, slot, _public(jwk), sealed, now, now)
+        return self._stored(_new_jwk(algorithm), algorithm, slot, now)
+
+    def imported(self, material: str | dict[str, object], now: datetime) -> StoredSigningKey:
+        """A private key made elsewhere, as PEM or JWK, for the slot `next`.
+
+        Raises Refusal `invalid_request` for what could not sign here.
+        """
+        jwk, algorithm = adopted(material)
+        return self._stored(jwk, algorithm, "next", now)
+
+    def resealed(self, stored: StoredSigningKey) -> StoredSigningKey | None:
+        """The same key under the newest master secret; None when it is already.
+
+        Raises UnreadableSigningKey.
+        """
+        private = self._unsealed(stored)
+        if _version(stored) == self._keys.version:
+            return None
+        return replace(stored, sealed_private=self._sealed(stored.kid, private))
 
     def check(self, stored: StoredSigningKey) -> None:
         """Raises UnreadableSigningKey for a key that was sealed with another master secret."""
@@ -170,8 +191,17 @@ class KeySealer:
             stored.kid, stored.algorithm, _header(alg, stored.kid), accepted, public, sign, verify
         )
 
+    def _stored(self, jwk: Jwk, algorithm: str, slot: str, now: datetime) -> StoredSigningKey:
+        kid = jwk.thumbprint()
+        sealed = self._sealed(kid, orjson.dumps(jwk.as_dict(private=True)))
+        return StoredSigningKey(kid, algorithm, slot, _public(jwk), sealed, now, now)
+
+    def _sealed(self, kid: str, private: bytes) -> bytes:
+        version = self._keys.version.to_bytes(4, "big")
+        return version + AESSIV(self._keys.current).encrypt(private, [b"signing", kid.encode()])
+
     def _unsealed(self, stored: StoredSigningKey) -> bytes:
-        key = self._keys.get(int.from_bytes(stored.sealed_private[:4], "big"))
+        key = self._keys.get(_version(stored))
         if key is None:
             raise UnreadableSigningKey
         try:
@@ -180,7 +210,12 @@ class KeySealer:
             raise UnreadableSigningKey from None
 
 
-def _imported(algorithm: str, private: dict[str, str | list[str]]) -> ECKey | RSAKey | OKPKey:
+def _version(stored: StoredSigningKey) -> int:
+    """Which master secret it is sealed under."""
+    return int.from_bytes(stored.sealed_private[:4], "big")
+
+
+def _imported(algorithm: str, private: dict[str, str | list[str]]) -> Jwk:
     if private.get("kty") != _KEY_TYPES.get(algorithm):
         raise UnreadableSigningKey
     if algorithm == "ES256":
@@ -188,7 +223,7 @@ def _imported(algorithm: str, private: dict[str, str | list[str]]) -> ECKey | RS
     return RSAKey.import_key(private) if algorithm == "RS256" else OKPKey.import_key(private)
 
 
-def _functions(jwk: ECKey | RSAKey | OKPKey) -> tuple[Sign, Verify]:
+def _functions(jwk: Jwk) -> tuple[Sign, Verify]:
     key = jwk.private_key
     if isinstance(key, ec.EllipticCurvePrivateKey):
         return _es256(key)
@@ -199,18 +234,23 @@ def _functions(jwk: ECKey | RSAKey | OKPKey) -> tuple[Sign, Verify]:
     raise UnreadableSigningKey
 
 
-def _public(jwk: ECKey | RSAKey | OKPKey) -> dict[str, str]:
+def _public(jwk: Jwk) -> dict[str, str]:
     return {str(name): str(value) for name, value in jwk.as_dict(private=False).items()}
 
 
 class Keyring:
-    """The keys in force: one of each algorithm signs, all verify."""
+    """The keys in force: one of each algorithm signs, all verify.
+
+    `good_until`, by this process's monotonic clock in seconds: so long it may sign without having
+    read the keys anew. Later, its key may be one that nobody trusts any more.
+    """
 
     def __init__(
         self, keys: Iterable[SigningKey], signer: SigningKey, others: Iterable[SigningKey] = ()
     ) -> None:
         """`signer` signs what does not ask for an algorithm, `others` that of their own."""
         self.signer = signer
+        self.good_until = math.inf
         self._signers = {key.algorithm: key for key in (*others, signer)}
         # Only headers that we write ourselves are accepted, to the letter. What RFC 8725
         # warns of (`none`, HMAC with a public key, `jwk`, `jku`, `crit`, a missing or other
@@ -225,6 +265,8 @@ class Keyring:
 
     def signer_of(self, algorithm: str | None) -> SigningKey:
         """Who signs by `algorithm`; None: by the one for all. Raises Unavailable."""
+        if time.monotonic() > self.good_until:
+            raise Unavailable("the signing keys were not read anew for too long")
         if algorithm is None:
             return self.signer
         key = self._signers.get(algorithm)

@@ -9,8 +9,11 @@ from .invitations import invitation_operations
 from .members import member_operations
 from .own_keys import own_key_operations
 from .people import people_operations
+from .resource_servers import resource_server_operations
 from .roles import permission_operations, role_operations
 from .service_users import service_user_operations
+from .sessions import own_session_operations, session_operations
+from .signing_keys import signing_key_operations
 from .tenants import tenant_operations
 
 
@@ -27,5 +30,9 @@ def management_operations(management: Management, base: str) -> list[Operation]:
         *endpoint_operations(management.catalogue, management.imports, management.explaining, base),
         *api_key_operations(management.api_keys, base),
         *own_key_operations(management.own_keys, base),
+        *session_operations(management.sessions, management.revocations, base),
+        *own_session_operations(management.own_sessions, base),
+        *resource_server_operations(management.resource_servers, base),
+        *signing_key_operations(management.signing_keys),
         *audit_operations(management.audit),
     ]

@@ -65,17 +65,18 @@ class KeyChangeBody(Body):
 
 
 class RotationBody(Body):
-    """How long the old secret still works beside the new one."""
+    """How long the old secret still works beside the new one, and whether sessions end."""
 
     overlap_seconds: Annotated[int, Field(ge=0, le=MAX_OVERLAP)] | None = None
     ends_on_first_use: bool = False
+    end_sessions: bool | None = None
 
     def wanted(self) -> WantedRotation:
         """What the services are asked for: to wait for the first use takes some overlap."""
         overlap = self.overlap_seconds
         if overlap is None:
             overlap = MAX_OVERLAP if self.ends_on_first_use else 0
-        return WantedRotation(overlap, self.ends_on_first_use)
+        return WantedRotation(overlap, self.ends_on_first_use, self.end_sessions)
 
 
 class KeyQuery(PageQuery):

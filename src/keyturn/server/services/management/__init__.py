@@ -12,8 +12,12 @@ from .members import MemberManagement
 from .own_keys import OwnKeys
 from .people import PeopleManagement
 from .permissions import PermissionRegistry
+from .resource_servers import ResourceServerManagement
+from .revocations import RevocationManagement
 from .roles import RoleManagement
 from .service_users import ServiceUserManagement
+from .sessions import OwnSessions, SessionManagement
+from .signing_keys import SigningKeyManagement
 from .tenants import TenantManagement
 
 
@@ -33,4 +37,9 @@ class Management:
     explaining: Explaining
     api_keys: ApiKeyManagement
     own_keys: OwnKeys
+    sessions: SessionManagement
+    own_sessions: OwnSessions
+    revocations: RevocationManagement
+    resource_servers: ResourceServerManagement
+    signing_keys: SigningKeyManagement
     audit: AuditTrail

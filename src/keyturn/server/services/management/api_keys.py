@@ -96,7 +96,9 @@ class ApiKeyManagement:
                 raise _own("Keys of your own are rotated at /users/me/api-keys.")
             await _manageable(change.tx, caller, key)
             need_within(key, await bounds_for_others(change.tx, caller))
-            return change.made(MadeKey(*await rotate_key(change, self._format, key, wanted, seen)))
+            last = self._changes.last_token_ends(change.now)
+            made = await rotate_key(change, self._format, key, wanted, seen, last)
+            return change.made(MadeKey(*made))
 
     async def revoke(self, caller: TenantCaller, key_id: str) -> ListedKey:
         """Ends a key and all that was issued for it.

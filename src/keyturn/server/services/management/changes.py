@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from ...domain.errors import Code, Refusal, bad_token, not_found
 from ...domain.model import Revocation, RevocationKind
+from ...domain.revocations import kills, subjects
 from ...domain.sessions import Lifetimes
 from ...domain.trail import Actor, AuditEvent, Json
 from ..ports import AnswerSealer, KeptAnswer, RevocationList, Store, Transaction
@@ -181,14 +182,14 @@ class Changes:
 
 async def _need_standing_token(tx: Transaction, actor: Actor, now: datetime) -> None:
     """Raises Refusal `invalid_token` when the actor came with a token that has ended since."""
-    if actor.key_id is None or actor.epoch is None:
+    token = actor.token
+    if token is None:
         return
-    held = await tx.api_keys.hold(actor.key_id)
-    session = (RevocationKind.SESSION, actor.session_id or "")
+    held = await tx.api_keys.hold(token.key_id)
     if (
         held is None
-        or await tx.revocations.find([session])
-        or held.epoch > actor.epoch
+        or kills(await tx.revocations.find(subjects(token)), token)
+        or held.epoch > token.epoch
         or held.disabled_at is not None
         or held.revoked_at is not None
         or (held.expires_at is not None and held.expires_at <= now)

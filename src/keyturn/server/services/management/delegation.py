@@ -17,6 +17,7 @@ from ...domain.authority import carries_all
 from ...domain.errors import Code, Refusal, bad_token
 from ...domain.model import ApiKey, UserKind
 from ...domain.networks import within
+from ...domain.tokens import AccessToken
 from ..callers import OwnCaller, TenantCaller
 from ..ports import KeyLookup, Transaction
 
@@ -63,11 +64,17 @@ def need_within(key: ApiKey, bounds: ApiKey) -> None:
 async def bounds_of(tx: Transaction, lookup: KeyLookup, caller: OwnCaller) -> ApiKey:
     """The key that the caller came with, as narrow as the caller's token.
 
-    Raises Refusal `insufficient_scope` for a token that is narrowed by scope.
+    Raises Refusal `insufficient_scope` for a token that is narrowed by scope or endpoints, and for
+    one by which somebody else acts.
     """
     token = caller.token
+    _need_nobody_acts(token)
     key = await tx.api_keys.get(token.key_id)
-    if key is None or not await _carries_all(tx, lookup, caller, key):
+    if (
+        token.endpoints is not None
+        or key is None
+        or not await _carries_all(tx, lookup, caller, key)
+    ):
         raise Refusal(
             Code.INSUFFICIENT_SCOPE,
             "The token carries less than its API key gives: exchange the key without a scope.",
@@ -81,14 +88,26 @@ async def bounds_for_others(tx: Transaction, caller: TenantCaller) -> ApiKey:
     A person's key may end before those it makes: service users outlive who made them (N1), and
     people are told to have keys that expire. A program's may not, or it would outlive itself.
 
-    Raises Refusal `invalid_token` when that key has just gone.
+    Raises Refusal `invalid_token` when that key has just gone, and `insufficient_scope` when
+    somebody else acts for the caller.
     """
+    _need_nobody_acts(caller.token)
     key = await tx.api_keys.get(caller.token.key_id)
     if key is None:
         raise bad_token("the key is gone")
+    if caller.token.endpoints is not None:
+        key = replace(key, endpoint_ids=caller.token.endpoints)
     if caller.kind is UserKind.HUMAN:
         key = replace(key, expires_at=None, idle_timeout=None)
     return replace(key, role_ids=None)
+
+
+def _need_nobody_acts(token: AccessToken) -> None:
+    """What was lent for minutes makes nothing that stays (RFC 8693)."""
+    if token.actor is not None:
+        raise Refusal(
+            Code.INSUFFICIENT_SCOPE, "Whoever acts for somebody makes no API keys in their name."
+        )
 
 
 async def _carries_all(tx: Transaction, lookup: KeyLookup, caller: OwnCaller, key: ApiKey) -> bool:

@@ -98,7 +98,9 @@ class OwnKeys:
         home = caller.record.home_tenant_id
         async with self._changes.begin(caller.actor, home, once) as change:
             key = await self._within(change.tx, caller, key_id)
-            return change.made(MadeKey(*await rotate_key(change, self._format, key, wanted, seen)))
+            last = self._changes.last_token_ends(change.now)
+            made = await rotate_key(change, self._format, key, wanted, seen, last)
+            return change.made(MadeKey(*made))
 
     async def revoke(self, caller: OwnCaller, key_id: str) -> ListedKey:
         """Ends a key with all that was issued for it: the present one, or one that is no wider

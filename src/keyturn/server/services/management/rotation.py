@@ -7,6 +7,7 @@ from ...domain.errors import conflict
 from ...domain.model import ApiKey, Revocation, RevocationKind, Rotation
 from ..ports import ApiKeyFormat
 from .changes import Change, Versions, need_version
+from .ending import end_sessions_of_key
 from .key_states import REVOKED, KeyState, listed
 
 #: How long an old secret may work beside the new one, in seconds.
@@ -17,21 +18,36 @@ MAX_OVERLAP = 30 * 86_400
 class WantedRotation:
     """How long the old secret still works: `overlap` seconds, and with `ends_on_use` only until
     the new one is used, if that comes before.
+
+    `end_sessions`: what the key gave until now ends. None: without an overlap it does. Who ends a
+    secret at once fears that others have it, and sessions begun with it.
     """
 
     overlap: int = 0
     ends_on_use: bool = False
+    end_sessions: bool | None = None
+
+    @property
+    def ends_sessions(self) -> bool:
+        """Whether sessions end, said or not."""
+        return self.overlap == 0 if self.end_sessions is None else self.end_sessions
 
 
 async def rotate_key(
-    change: Change, key_format: ApiKeyFormat, key: ApiKey, wanted: WantedRotation, seen: Versions
+    change: Change,
+    key_format: ApiKeyFormat,
+    key: ApiKey,
+    wanted: WantedRotation,
+    seen: Versions,
+    last_token_ends: datetime,
 ) -> tuple[ApiKey, str]:
     """The key with a new secret, and the secret. Whether the caller may do that, the caller has
     found out.
 
     There is one old secret at a time: one that still works keeps its promised time, unless the
-    overlap is 0, which ends all but the new one. Sessions go on; whoever must end them, revokes
-    the key. Raises Refusal `stale`, and `conflict` for a key that is dead or has such a secret.
+    overlap is 0, which ends all but the new one. Sessions begun with the key go on or end, as
+    `WantedRotation` says. Raises Refusal `stale`, and `conflict` for a key that is dead or has
+    such a secret.
     """
     need_version(seen, key.version)
     state = (await listed(change.tx, key)).state
@@ -52,7 +68,10 @@ async def rotate_key(
         key.id,
         tenant_id=key.home_tenant_id,
         after={"old_secret_until": until.isoformat(), "ends_on_first_use": wanted.ends_on_use},
+        sessions_ended=wanted.ends_sessions,
     )
+    if wanted.ends_sessions:
+        await end_sessions_of_key(change, key, last_token_ends)
     return replace(key, rotation=rotation, version=key.version + 1), new.text
 
 

@@ -5,7 +5,8 @@ nothing else for a fault. Repositories never commit: `Store.transaction` does, o
 """
 
 from .catalogue import Endpoints, Permissions
-from .credentials import ApiKeys, Holding, KeyLookup, KeyUse, Sessions, SigningKeys
+from .credentials import ApiKeys, Holding, KeyLookup, KeyUse, Seals, Sessions, SigningKeys
+from .housekeeping import Housekeeping, Perishable
 from .identity import Invitations, Memberships, Roles, Tenants, Users
 from .mail import Mail, Mailer
 from .pages import Page, Slice
@@ -33,6 +34,7 @@ __all__ = [
     "Clock",
     "Endpoints",
     "Holding",
+    "Housekeeping",
     "Invitations",
     "KeptAnswer",
     "KeptAnswers",
@@ -44,12 +46,14 @@ __all__ = [
     "NewKey",
     "Page",
     "Passwords",
+    "Perishable",
     "Permissions",
     "PresentedKey",
     "RefreshTokens",
     "RevocationList",
     "Revocations",
     "Roles",
+    "Seals",
     "Sessions",
     "SigningKeys",
     "Slice",

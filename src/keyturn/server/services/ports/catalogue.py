@@ -5,6 +5,7 @@ from typing import Protocol
 
 from ...domain.endpoints import Endpoint, Entry
 from ...domain.model import Permission
+from ...domain.resource_servers import ResourceServer
 from .pages import Page, Slice
 
 
@@ -78,4 +79,36 @@ class Endpoints(Protocol):
 
     async def listed_by(self, endpoint_ids: Collection[str]) -> tuple[str, ...]:
         """The ids of users with live keys that have one of these on their allow-lists."""
+        ...
+
+
+class ResourceServers(Protocol):
+    """Who takes tokens: known by their identifiers, in their tenants and below."""
+
+    async def add(self, server: ResourceServer) -> None:
+        """Raises Refusal `conflict` when the identifier is taken, in whatever tenant."""
+        ...
+
+    async def get(self, server_id: str) -> ResourceServer | None: ...
+
+    async def in_tenant(self, tenant_id: str, part: Slice) -> Page[ResourceServer]:
+        """What the tenant itself registered, by id. Keys: the id."""
+        ...
+
+    async def save(self, server: ResourceServer) -> ResourceServer:
+        """Writes name and algorithm; gives it with its next version."""
+        ...
+
+    async def remove(self, server_id: str) -> None: ...
+
+    async def named(self, identifiers: Collection[str]) -> tuple[ResourceServer, ...]:
+        """Those with these identifiers."""
+        ...
+
+    async def reached(self, tenant_id: str, among: Collection[str]) -> frozenset[str]:
+        """Which of those tenants are `tenant_id` or stand below it."""
+        ...
+
+    async def algorithms(self) -> frozenset[str]:
+        """All that any of them wants."""
         ...

@@ -1,6 +1,6 @@
 """API keys, sessions and signing keys at rest, and the hot path's one read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -69,6 +69,14 @@ class ApiKeys(Protocol):
     async def add(self, key: ApiKey, key_hash: KeyHash) -> None: ...
 
     async def get(self, key_id: str) -> ApiKey | None: ...
+
+    async def many(self, key_ids: Collection[str]) -> tuple[ApiKey, ...]:
+        """Those that there are."""
+        ...
+
+    async def end_sessions(self, key_id: str, epoch: int) -> None:
+        """No session of the key that began in an epoch of its user before this one goes on."""
+        ...
 
     async def hold(self, key_id: str) -> Holding | None:
         """What is true of a key, and stays so until this transaction ends; None: it is gone."""
@@ -143,12 +151,58 @@ class Sessions(Protocol):
         """
         ...
 
+    async def of_user(
+        self, user_id: str, part: Slice, *, refreshed_since: datetime | None = None
+    ) -> Page[Session]:
+        """A user's sessions, the latest begun first. Keys: the id.
+
+        With `refreshed_since`, those alone that were refreshed since then, have not ended, were
+        not superseded, and are of keys that were not revoked.
+        """
+        ...
+
+    async def of_key(
+        self, key_id: str, part: Slice, *, refreshed_since: datetime | None = None
+    ) -> Page[Session]:
+        """A key's, as `of_user`."""
+        ...
+
+
+class Seals(Protocol):
+    """What was hashed or sealed under other master secrets than the newest, whose `version` is
+    given.
+    """
+
+    async def earlier_keys(self, version: int, now: datetime) -> int:
+        """How many API keys that can be used still."""
+        ...
+
+    async def earlier_answers(self, version: int, now: datetime) -> int:
+        """How many kept answers that count still."""
+        ...
+
 
 class SigningKeys(Protocol):
     """Signing keys, the private part sealed."""
 
-    async def add(self, key: StoredSigningKey) -> bool:
-        """False when its slot of that algorithm is taken: another process was first."""
+    async def hold(self) -> None:
+        """Until this transaction ends, whoever else wants to change the keys waits."""
         ...
 
-    async def all(self) -> tuple[StoredSigningKey, ...]: ...
+    async def all(self) -> tuple[StoredSigningKey, ...]:
+        """The oldest first."""
+        ...
+
+    async def add(self, key: StoredSigningKey) -> bool:
+        """False when there is that key, or its slot of that algorithm is taken."""
+        ...
+
+    async def move(self, kid: str, slot: str, at: datetime) -> None:
+        """Brings a key into another slot, which must be free."""
+        ...
+
+    async def remove(self, kid: str) -> None: ...
+
+    async def reseal(self, kid: str, sealed_private: bytes) -> None:
+        """The same key, sealed anew."""
+        ...

@@ -4,8 +4,9 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
-from .catalogue import Endpoints, Permissions
-from .credentials import ApiKeys, Sessions, SigningKeys
+from .catalogue import Endpoints, Permissions, ResourceServers
+from .credentials import ApiKeys, Seals, Sessions, SigningKeys
+from .housekeeping import Housekeeping
 from .identity import Invitations, Memberships, Roles, Tenants, Users
 from .trail import AuditLog, KeptAnswers, Revocations
 
@@ -36,9 +37,15 @@ class Transaction(Protocol):
     @property
     def signing_keys(self) -> SigningKeys: ...
     @property
+    def seals(self) -> Seals: ...
+    @property
+    def resource_servers(self) -> ResourceServers: ...
+    @property
     def audit(self) -> AuditLog: ...
     @property
     def kept_answers(self) -> KeptAnswers: ...
+    @property
+    def housekeeping(self) -> Housekeeping: ...
 
     async def now(self) -> datetime:
         """The database's time."""

@@ -25,6 +25,8 @@ sessions = Table(
     Column("expires_at", UtcDateTime, nullable=False, index=True),
     Column("ended_at", UtcDateTime),
     Column("end_reason", Text),
+    # Its user's when it began.
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
     # The one tenant that it was begun for, and where its latest refresh came from.
     Column("tenant_id", Id),
     Column("last_used_from", Text(64)),

@@ -24,6 +24,7 @@ def upgrade() -> None:
         op.add_column(
             table, sa.Column("sessions_epoch", sa.BigInteger, nullable=False, server_default="0")
         )
+    op.add_column("sessions", sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("sessions", sa.Column("tenant_id", Id))
     op.add_column("sessions", sa.Column("last_used_from", Text(64)))
     for column in ("user_id", "key_id"):

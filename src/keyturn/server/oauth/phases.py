@@ -1,0 +1,47 @@
+"""The steps that all grants share, and what they need of the server."""
+
+from typing import Protocol
+
+from ..services.audiences import Audiences
+from ..services.credentials import Credentials
+from ..services.issuing import Issuing
+from ..services.token_exchange import TokenExchange
+from .requests import AUTH_METHODS, TokenRequest
+
+
+class Services(Protocol):
+    """What the grants need of the server that registers them."""
+
+    credentials: Credentials
+    issuing: Issuing
+    audiences: Audiences
+    exchange: TokenExchange
+    gives_refresh_tokens: bool
+
+
+class Phases:
+    """What the grants share."""
+
+    TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
+    GRANT_TYPE: str
+    request: TokenRequest
+    server: "Services"
+
+    @property
+    def credentials(self) -> Credentials:
+        return self.server.credentials
+
+    @property
+    def issuing(self) -> Issuing:
+        return self.server.issuing
+
+    async def fetch(self) -> None:
+        """Reads all that the decision needs. Raises Unavailable."""
+        raise NotImplementedError
+
+    async def spend(self) -> None:
+        """Spends what the request uses up. Raises Refusal, Unavailable."""
+
+    def _tenants(self) -> list[str] | None:
+        tenant_id = self.request.call.tenant_id
+        return None if tenant_id is None else [tenant_id]

@@ -1,0 +1,26 @@
+"""Which roles a token carries in a tenant."""
+
+from ..domain.errors import not_a_member
+from ..domain.tokens import AccessToken
+from .ports import Store
+
+
+async def named_in(store: Store, token: AccessToken, tenant_id: str) -> frozenset[str] | None:
+    """The names of the roles that the token carries whole in the tenant; None: it lists none.
+
+    A tenant that was made after the token is not in it; the roles carried above reach it.
+    Raises Refusal `access_denied`, Unavailable.
+    """
+    if token.roles is None:
+        return None
+    if tenant_id in token.roles:
+        return frozenset(token.roles[tenant_id])
+    names: set[str] = set()
+    if token.tenant_id is None:
+        async with store.transaction() as tx:
+            for above, roles in token.roles.items():
+                if await tx.tenants.reaches(above, tenant_id):
+                    names.update(roles)
+    if not names:
+        raise not_a_member("the token does not name the tenant")
+    return frozenset(names)

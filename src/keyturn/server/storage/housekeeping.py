@@ -1,0 +1,54 @@
+"""Deletes what has ended: a little at a time, on an index, and by one node at a time."""
+
+from datetime import timedelta
+
+from sqlalchemy import Table, delete, func, select, tuple_
+
+from ..services.ports import Perishable
+from .columns import db_now
+from .tables import invitations, kept_answers, revocations, sessions
+from .unit import Unit
+
+# Any number that no other lock of this installation has ("keeping").
+_LOCK = 0x6B656570696E67
+
+# Each has `expires_at`, indexed.
+_TABLES: dict[Perishable, Table] = {
+    Perishable.SESSIONS: sessions,
+    Perishable.REVOCATIONS: revocations,
+    Perishable.INVITATIONS: invitations,
+    Perishable.KEPT_ANSWERS: kept_answers,
+}
+
+
+class HousekeepingRepository:
+    """Implements `ports.Housekeeping`."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    async def lock(self) -> bool:
+        """SQLite lets one transaction write at a time as it is."""
+        if self._unit.on_sqlite:
+            return True
+        statement = select(func.pg_try_advisory_xact_lock(_LOCK))
+        return bool((await self._unit.run(statement)).scalar_one())
+
+    async def delete(self, what: Perishable, *, kept: timedelta, at_most: int) -> int:
+        """The longest ended first."""
+        table = _TABLES[what]
+        now = (await self._unit.run(select(db_now()))).scalar_one()
+        # Rows that are being changed may have a later end in a moment. In a CTE, which is read
+        # once: PostgreSQL may read a subquery again and again, and each time find other rows.
+        ended = (
+            select(*table.primary_key)
+            .where(table.c.expires_at < now - kept)
+            .order_by(table.c.expires_at)
+            .limit(at_most)
+            .with_for_update(skip_locked=True)
+            .cte("ended")
+        )
+        statement = delete(table).where(tuple_(*table.primary_key).in_(select(ended)))
+        # Counted by what comes back: of a statement that begins with WITH, SQLite's driver does
+        # not tell how many rows it changed.
+        return len((await self._unit.run(statement.returning(*table.primary_key))).all())

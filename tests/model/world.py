@@ -1,0 +1,338 @@
+"""Two nodes of one installation in one event loop: each its own pools and Redis connections.
+
+Nodes are called by ASGI, without a socket between. Redis knows each by a user of its own, so one
+of them can lose Redis while the other keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import asyncpg
+import uvloop
+from redis.asyncio import Redis
+
+from keyturn.server import app as wiring
+from keyturn.server.parts import Parts
+from keyturn.server.revocation import shared
+from keyturn.server.services.bootstrap import Bootstrapped, bootstrap
+from keyturn.server.settings import Settings
+
+T = TypeVar("T")
+
+NODES = ("A", "B")
+#: For how long a spent refresh token gets its successor again. Longer than any example takes: it
+#: ends when a session's last step is moved into the past, and never by itself.
+GRACE = 300
+PAST = 2 * GRACE
+#: How long a node that came back may take to trust Redis (seconds).
+PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status and JSON of an answer; its text is never shown, since it may hold tokens."""
+
+    status: int
+    body: dict[str, Any] = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def error(self) -> str:
+        """OAuth's error code, or the problem's; empty for success."""
+        return "" if self.ok else str(self.body.get("error") or self.body.get("code") or "")
+
+
+class Node:
+    """One process' worth of a service."""
+
+    def __init__(self, name: str, settings: Settings, redis_user: str) -> None:
+        self.name = name
+        self.redis_user = redis_user
+        self._settings = settings
+        self._app: Any = None
+        self._stack = AsyncExitStack()
+
+    @property
+    def parts(self) -> Parts:
+        parts: Parts = self._app.state.service.parts
+        return parts
+
+    async def open(self) -> None:
+        self._app = wiring.create_app(self._settings)
+        await self._stack.enter_async_context(self._app.router.lifespan_context(self._app))
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    def offers(self, path: str) -> bool:
+        """Whether there is such a route."""
+        return any(getattr(route, "path", "") == path for route in self._app.router.routes)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        form: dict[str, str] | None = None,
+        body: object = None,
+        bearer: str = "",
+        tenant: str | None = None,
+    ) -> Answer:
+        """One request. What the application raises is raised here."""
+        headers = [(b"host", b"testserver")]
+        sent = b""
+        if form is not None:
+            sent = urlencode(form).encode()
+            headers.append((b"content-type", b"application/x-www-form-urlencoded"))
+        elif body is not None:
+            sent = json.dumps(body).encode()
+            headers.append((b"content-type", b"application/json"))
+        if sent:
+            headers.append((b"content-length", str(len(sent)).encode()))
+        if bearer:
+            headers.append((b"authorization", b"Bearer " + bearer.encode()))
+        if tenant is not None:
+            headers.append((b"x-tenant-id", tenant.encode()))
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": headers,
+            "client": ("127.0.0.1", 50_000),
+            "server": ("testserver", 80),
+        }
+        status, received = 0, b""
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": sent, "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            nonlocal status, received
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                received += message.get("body", b"")
+
+        await self._app(scope, receive, send)
+        return Answer(status, json.loads(received) if received else {})
+
+
+class World:
+    """Both nodes, and what is done to the things they share."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._redis = Redis.from_url(redis_url, protocol=2)
+        master_secret, tag = secrets.token_urlsafe(40), secrets.token_hex(4)
+        self._password = secrets.token_hex(16)
+        self.nodes: dict[str, Node] = {}
+        address = urlsplit(redis_url)
+        place = address.netloc.rpartition("@")[2]
+        for name in NODES:
+            user = f"keyturn-model-{tag}-{name}"
+            mine = address._replace(netloc=f"{user}:{self._password}@{place}").geturl()
+            settings = Settings(
+                database_url=database_url,
+                redis_url=mine,
+                # A busy machine is no fault.
+                redis_timeout=2.0,
+                database_wait=20.0,
+                database_pool_size=5,
+                master_secret=master_secret,
+                refresh_grace=GRACE,
+                access_token_lifetime=7_200,
+                refresh_token_lifetime=7_200,
+                access_log="off",
+            )
+            self.nodes[name] = Node(name, settings, user)
+        self._admin: Bootstrapped | None = None
+        self._admin_token = ""
+        self._database_url = database_url
+        self._database: asyncpg.Connection[asyncpg.Record] | None = None
+        self._pause = shared.PAUSE
+        self._sharing: set[str] = set()
+
+    # --- its life --------------------------------------------------------------------------
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` gives. Whatever the nodes do in the background goes on meanwhile."""
+        return self._loop.run_until_complete(work)
+
+    def open(self) -> None:
+        # Nobody waits longer than necessary for a Redis that came back.
+        shared.PAUSE = 0.1
+        self.run(self._open())
+
+    def close(self) -> None:
+        self.run(self._close())
+        # What was closed without waiting closes in the loop's next steps.
+        self.run(asyncio.sleep(0.05))
+        self._loop.close()
+        shared.PAUSE = self._pause
+
+    async def _open(self) -> None:
+        self._database = await asyncpg.connect(self._database_url)
+        for node in self.nodes.values():
+            await self._admit(node)
+            await node.open()
+        parts = self.nodes["A"].parts
+        self._admin = await bootstrap(parts.store, parts.key_format, username="admin@example.net")
+
+    async def _close(self) -> None:
+        for node in self.nodes.values():
+            await node.close()
+            await self._redis.execute_command("ACL", "DELUSER", node.redis_user)
+        await self._redis.aclose()
+        if self._database is not None:
+            await self._database.close()
+
+    async def restart(self, name: str) -> None:
+        self._sharing.discard(name)
+        await self.nodes[name].close()
+        await self.nodes[name].open()
+
+    def renew(self) -> None:
+        """Both nodes anew, with an empty Redis: nothing is left of what was wrong."""
+
+        async def renewed() -> None:
+            await self._redis.flushall()
+            for name in NODES:
+                await self.restart(name)
+            await self.settled()
+
+        self.run(renewed())
+
+    # --- Redis -----------------------------------------------------------------------------
+
+    async def _admit(self, node: Node) -> None:
+        rules = ("reset", "on", f">{self._password}", "~*", "&*", "+@all")
+        await self._redis.execute_command("ACL", "SETUSER", node.redis_user, *rules)
+
+    async def lose_redis(self, name: str) -> None:
+        """From now on Redis refuses the node, and its connections are gone."""
+        user = self.nodes[name].redis_user
+        await self._redis.execute_command("ACL", "SETUSER", user, "off")
+        await self._redis.execute_command("CLIENT", "KILL", "USER", user)
+        await self._notice(name)
+
+    async def regain_redis(self, name: str) -> None:
+        await self._admit(self.nodes[name])
+
+    async def flush_redis(self) -> None:
+        await self._redis.flushall()
+        for name in NODES:
+            await self._notice(name)
+
+    async def _notice(self, name: str) -> None:
+        """One question that the list must answer: a node then knows what has become of Redis."""
+        self._sharing.discard(name)
+        answer = await self.nodes[name].call("GET", "/iam/users/me", bearer=await self.admin())
+        assert answer.ok
+
+    async def shares(self, name: str) -> bool:
+        """Whether what the node revokes now goes to Redis: it says so itself.
+
+        It is asked only after something was done to it or to Redis.
+        """
+        if name not in self._sharing:
+            answer = await self.nodes[name].call("GET", "/health/ready")
+            if answer.body["checks"]["revocation_list"] != "ok":
+                return False
+            self._sharing.add(name)
+        return True
+
+    async def settled(self) -> None:
+        """Waits until both nodes trust Redis."""
+        for name in NODES:
+            await self.regain_redis(name)
+        end = time.monotonic() + PATIENCE
+        while not all([await self.shares(name) for name in NODES]):
+            assert time.monotonic() < end, "a node does not find back to Redis"
+            await asyncio.sleep(0.01)
+
+    # --- calls -----------------------------------------------------------------------------
+
+    async def admin(self) -> str:
+        """A token of the platform's administrator, for all tenants."""
+        if not self._admin_token:
+            assert self._admin is not None
+            answer = await self.nodes["A"].call(
+                "POST",
+                "/iam/auth/token",
+                form={
+                    "grant_type": "password",
+                    "username": self._admin.user.username,
+                    "password": self._admin.key.text,
+                },
+            )
+            self._admin_token = answer.body["access_token"]
+        return self._admin_token
+
+    @property
+    def root(self) -> str:
+        """The id of the root tenant."""
+        assert self._admin is not None
+        return self._admin.tenant.id
+
+    async def administer(
+        self, node: str, method: str, path: str, tenant: str, body: object = None
+    ) -> Answer:
+        """What the administrator does in a tenant; it must succeed."""
+        bearer = await self.admin()
+        answer = await self.nodes[node].call(
+            method, f"/iam{path}", body=body, bearer=bearer, tenant=tenant
+        )
+        assert answer.ok, f"{method} {path} at {node}: {answer.status} {answer.error}"
+        return answer
+
+    async def token(self, node: str, tenant: str | None = None, **form: str) -> Answer:
+        return await self.nodes[node].call("POST", "/iam/auth/token", form=form, tenant=tenant)
+
+    async def refresh(self, node: str, text: str, tenant: str | None = None) -> Answer:
+        return await self.token(node, tenant, grant_type="refresh_token", refresh_token=text)
+
+    async def revoke(self, node: str, text: str) -> Answer:
+        return await self.nodes[node].call("POST", "/iam/auth/revoke", form={"token": text})
+
+    async def me(self, node: str, text: str) -> Answer:
+        return await self.nodes[node].call("GET", "/iam/users/me", bearer=text)
+
+    async def introspect(self, node: str, text: str) -> Answer:
+        assert self._admin is not None
+        asker = {"client_id": self._admin.user.username, "client_secret": self._admin.key.text}
+        form = {"token": text, **asker}
+        return await self.nodes[node].call("POST", "/iam/auth/introspect", form=form)
+
+    async def age(self, session_id: str) -> None:
+        """Moves a session's last step into the past: its grace is over."""
+        statement = (
+            "UPDATE sessions SET rotated_at = rotated_at - make_interval(secs => $1) WHERE id = $2"
+        )
+        assert self._database is not None
+        await self._database.execute(statement, float(PAST), session_id)
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What an access token says, unchecked."""
+    payload = token.split(".")[1]
+    read: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return read
