@@ -77,7 +77,7 @@ GROUPS = {
         "Who takes tokens, by identifier and algorithm.",
         (
             "resource-server create https://assets.example --name Assets",
-            "resource-server update https://assets.example --algorithm ES256",
+            "resource-server edit https://assets.example --algorithm ES256",
         ),
     ),
     "signing-key": Group(

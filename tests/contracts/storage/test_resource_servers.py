@@ -68,7 +68,9 @@ class TestInTenant:
                 assert found == sorted(own, key=lambda server: server.id)
             assert (await work.resource_servers.in_tenant(new_id(), Slice(5))).items == ()
 
-    @pytest.mark.parametrize("after", [("x",), (new_id(), new_id()), ("a\0b",)], ids=str)
+    @pytest.mark.parametrize(
+        "after", [("x",), (new_id(), new_id()), ("a\0b",)], ids=["x", "two", "nul"]
+    )
     async def test_invalid_request_for_no_place(self, world: World, after: tuple[str, ...]) -> None:
         async with world.storage.store.transaction() as work:
             read = work.resource_servers.in_tenant(world.root, Slice(5, after))

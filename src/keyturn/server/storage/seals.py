@@ -29,7 +29,7 @@ class SealRepository:
                 ),
             ),
         )
-        return (await self._unit.run(statement)).scalar_one()
+        return int((await self._unit.run(statement)).scalar_one())
 
     async def earlier_answers(self, version: int, now: datetime) -> int:
         """The first four bytes are the version (tokens/answers)."""
@@ -37,4 +37,4 @@ class SealRepository:
             kept_answers.c.expires_at > now,
             func.substr(kept_answers.c.sealed, 1, 4) != version.to_bytes(4, "big"),
         )
-        return (await self._unit.run(statement)).scalar_one()
+        return int((await self._unit.run(statement)).scalar_one())

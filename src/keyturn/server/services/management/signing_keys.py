@@ -127,7 +127,7 @@ class SigningKeyManagement:
         """Takes the steps and writes them down, but for keys that were told of. What is then."""
         for taken in await self._upkeep.take(change.tx, steps, ring.now):
             if taken.kid not in told:
-                change.note(taken.action, taken.kid, **taken.told)
+                change.note(taken.action, taken.kid, algorithm=taken.algorithm)
         return await self._upkeep.ring(change.tx)
 
     def _shown(self, ring: Ring, key: StoredSigningKey) -> ShownKey:
