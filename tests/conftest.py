@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep and scan the logs of the whole session."""
     worker: dict[str, str] = getattr(config, "workerinput", {})
     # asyncio puts a handler of its own in the place of Python's each time a test begins or goes on,
-    # and Python describes its task in a text that nobody reads: a tenth of all work.
+    # and Python describes its task in a text that nobody reads: one part in fifteen of all work.
     signal.signal(signal.SIGINT, _interrupted)
     config.stash[_SCAN] = SecretScan(worker.get("workerid", ""))
     config.pluginmanager.register(config.stash[_SCAN], "keyturn-secret-scan")

@@ -1,7 +1,7 @@
 """Copies of a PostgreSQL template that one test after another uses; what it wrote is taken back.
 
-To make and to drop a database is a tenth of a second's work, to put its rows back a hundredth of
-that. A copy that a test changed beyond its rows, or has filled, is dropped.
+To make and to drop a database takes a tenth of a second, to put rows back a small part of that. A
+copy that a test changed beyond its rows, or has filled, is dropped.
 """
 
 from __future__ import annotations

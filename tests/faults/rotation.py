@@ -50,9 +50,9 @@ class QuickServer(LiveServer):
 class CachedKeys:
     """The published keys, read anew when their `max-age` is over, and never for an unknown kid."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, client: httpx.Client) -> None:
         self._url = url
-        self._client = httpx.Client(timeout=30)
+        self._client = client
         self._until = 0.0
         self._keys: dict[str, Any] = {}
 
@@ -67,7 +67,7 @@ class CachedKeys:
         return self._keys
 
 
-def with_pyjwt(url: str) -> Verify:
+def with_pyjwt(url: str, _: httpx.Client) -> Verify:
     client = pyjwt.PyJWKClient(url, lifespan=MAX_AGE)
 
     def verify(token: str) -> None:
@@ -77,8 +77,8 @@ def with_pyjwt(url: str) -> Verify:
     return verify
 
 
-def with_joserfc(url: str) -> Verify:
-    keys = CachedKeys(url)
+def with_joserfc(url: str, client: httpx.Client) -> Verify:
+    keys = CachedKeys(url, client)
 
     def verify(token: str) -> None:
         found = jose.decode(token, KeySet.import_key_set(keys.get()), algorithms=["ES256"])  # type: ignore[arg-type]
@@ -89,8 +89,8 @@ def with_joserfc(url: str) -> Verify:
     return verify
 
 
-def with_authlib(url: str) -> Verify:
-    keys = CachedKeys(url)
+def with_authlib(url: str, client: httpx.Client) -> Verify:
+    keys = CachedKeys(url, client)
 
     class Validator(JWTBearerTokenValidator):  # type: ignore[misc]  # authlib is untyped
         def get_jwks(self) -> Any:
@@ -104,8 +104,8 @@ def with_authlib(url: str) -> Verify:
     return verify
 
 
-def with_httpx(url: str) -> Verify:
-    keys = CachedKeys(url)
+def with_httpx(url: str, client: httpx.Client) -> Verify:
+    keys = CachedKeys(url, client)
 
     def verify(token: str) -> None:
         signed, _, signature = token.rpartition(".")
@@ -164,20 +164,21 @@ class Rotation:
 
     def run(self, rotations: int, seconds: float) -> Report:
         """Until there were so many rotations, or the time is over."""
-        work = [threading.Thread(target=self._issue, args=(server,)) for server in self._servers]
-        for number, (name, make) in enumerate(VERIFIERS.items()):
-            url = self._servers[number % len(self._servers)].jwks_url
-            work.append(threading.Thread(target=self._verify, args=(name, make(url))))
-        deadline = time.monotonic() + seconds
-        for thread in work:
-            thread.start()
-        while self.report.rotations < rotations and time.monotonic() < deadline:
-            time.sleep(0.1)
-        # The last rotation must be lived through, too.
-        time.sleep(TOKEN_LIFE)
-        self._end.set()
-        for thread in work:
-            thread.join()
+        with httpx.Client(timeout=30) as client:
+            work = [threading.Thread(target=self._issue, args=(s,)) for s in self._servers]
+            for number, (name, make) in enumerate(VERIFIERS.items()):
+                url = self._servers[number % len(self._servers)].jwks_url
+                work.append(threading.Thread(target=self._verify, args=(name, make(url, client))))
+            deadline = time.monotonic() + seconds
+            for thread in work:
+                thread.start()
+            while self.report.rotations < rotations and time.monotonic() < deadline:
+                time.sleep(0.1)
+            # The last rotation must be lived through, too.
+            time.sleep(TOKEN_LIFE)
+            self._end.set()
+            for thread in work:
+                thread.join()
         return self.report
 
     def _issue(self, server: QuickServer) -> None:

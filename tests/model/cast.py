@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from keyturn.server.domain import model as rows
 from keyturn.server.domain.ids import new_id
+from keyturn.server.parts import Parts
 from keyturn.server.services.bootstrap import service_username
 from keyturn.server.services.ports import Transaction
 from tests.model.model import Key, Model, Role, Tenant, User
@@ -40,10 +41,15 @@ class Cast:
         self.model = Model()
         self.keys: list[Key] = []
         self.org = ""
-        self._parts = world.nodes["A"].parts
+        self._world = world
         self._root = world.root
         self._tag = secrets.token_hex(4)
         self._now = datetime.now(UTC)
+
+    @property
+    def _parts(self) -> Parts:
+        """Of the node as it is now: it may have been restarted."""
+        return self._world.nodes["A"].parts
 
     async def make(self) -> None:
         """All of them, in one transaction."""

@@ -144,7 +144,7 @@ class Checks:
     def _same_roles(self, node: str, token: Token, roles: Mapping[str, Iterable[str]]) -> None:
         got = {tenant: frozenset(names) for tenant, names in roles.items() if names}
         wanted = {tenant: names for tenant, names in self._model.named(token).items() if names}
-        need(got == wanted, f"{node} lets {token} act in other roles than were granted")
+        need(got == wanted, f"{node} lets {token} act as {got}, granted was {wanted}")
 
     def _doubtful(self, node: str, token: Token) -> bool:
         return time.monotonic() < self._doubts.get((token, node), 0.0)

@@ -18,6 +18,9 @@ from tests.http.test_exchange import claims
 
 PATH = "/revocations"
 
+#: Nothing's.
+SOME_ID = "01a20259-2241-7725-b8d9-387fb9a38059"
+
 
 async def revoke(who: Person, **what: Any) -> int:
     return (await who.post(PATH, what)).status_code
@@ -258,9 +261,9 @@ class TestWhose:
             {"everything": "yes"},
             {"token_id": "x"},
             {"api_key_id": ""},
-            {"user_id": new_id(), "everything": True},
-            {"user_id": new_id(), "session_id": None},
-            {"tenant_id": new_id()},
+            {"user_id": SOME_ID, "everything": True},
+            {"user_id": SOME_ID, "session_id": None},
+            {"tenant_id": SOME_ID},
         ],
         ids=str,
     )
