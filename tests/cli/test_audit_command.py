@@ -111,7 +111,8 @@ class TestList:
     def test_0_what_is_gone_goes_by_its_id(self, admin: Run, robot: dict[str, Any]) -> None:
         assert admin("service-user", "delete", robot["id"], "--yes").returncode == 0
         shown = rows(admin("audit", "list", "--target", robot["id"]).stdout)
-        assert [row["action"] for row in shown[:1]] == ["service_user.deleted"]
+        # The roles it had went in the same moment.
+        assert "service_user.deleted" in [row["action"] for row in shown[:3]]
         assert admin("audit", "list", "--target", robot["name"]).returncode == 1
 
     def test_0_by_the_names_of_others(self, admin: Run, answer: Any, robot: dict[str, Any]) -> None:

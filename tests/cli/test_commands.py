@@ -4,11 +4,14 @@ import json
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +19,7 @@ from typer.testing import CliRunner
 import keyturn
 from keyturn.cli.root import app
 from tests.cli.conftest import PATIENCE, Run
+from tests.servers import PostgresServer
 from tests.unit.revocation.redis_process import RedisProcess
 
 HEAVY = ("typer", "rich", "starlette", "sqlalchemy", "uvicorn", "pydantic", "authlib")
@@ -94,6 +98,39 @@ class TestUsage:
         text = CliRunner().invoke(app, ["--help"]).stdout
         assert "3  a store or the service is unavailable" in text
 
+    @pytest.mark.parametrize(
+        ("arguments", "meant"),
+        [(["sesion"], "session"), (["srve"], "serve"), (["tenant", "sho"], "show")],
+    )
+    def test_2_suggests_what_was_meant(self, run: Run, arguments: list[str], meant: str) -> None:
+        done = run(*arguments)
+        assert done.returncode == 2
+        line = one_line(done.stderr)
+        assert "Did you mean" in line
+        assert f"'{meant}'" in line
+        assert line.count("Did you mean") == 1
+
+
+class TestUnknownVariables:
+    def test_0_warned_of_in_one_line(self, run: Run, settings: dict[str, str]) -> None:
+        mistyped = {"databse_wait": "secret-value", "quite_another_thing": "x"}
+        known = {"url": "http://x", "profile": "x", "tenant": "x", "service_host": "10.0.0.1"}
+        done = run("settings", "--json", **settings, **mistyped, **known)
+        assert done.returncode == 0
+        assert one_line(done.stderr) == (
+            "keyturn: not a setting, and ignored: KEYTURN_DATABSE_WAIT (did you mean"
+            " KEYTURN_DATABASE_WAIT?), KEYTURN_QUITE_ANOTHER_THING"
+        )
+
+    def test_0_nothing_is_said_of_those_that_are(
+        self, run: Run, settings: dict[str, str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "x.toml").write_text("port = 9000\n")
+        (tmp_path / "secret").write_text(settings.pop("master_secret"))
+        more = {"master_secret_file": str(tmp_path / "secret"), "port_8080_tcp": "x"}
+        done = run("settings", config=str(tmp_path / "x.toml"), **settings, **more)
+        assert (done.returncode, done.stderr) == (0, "")
+
 
 class TestSettings:
     def test_0_masked(self, run: Run, settings: dict[str, str]) -> None:
@@ -123,8 +160,10 @@ class TestSettings:
 class TestMigrateAndBootstrap:
     def test_0_then_1(self, run: Run, settings: dict[str, str]) -> None:
         # A migration needs no master secret: whoever runs it need not have it.
-        for _ in range(2):
-            assert run("migrate", database_url=settings["database_url"]).returncode == 0
+        for said in ("made a new schema in the database: 0", "nothing to do: the schema is 0"):
+            done = run("migrate", database_url=settings["database_url"])
+            assert done.returncode == 0
+            assert said in one_line(done.stderr)
         done = run("bootstrap", "--username", "ada", "--json", **settings)
         assert done.returncode == 0, done.stderr
         made = json.loads(done.stdout)
@@ -146,7 +185,30 @@ class TestMigrateAndBootstrap:
         for arguments in (["migrate"], ["bootstrap", "--username", "ada"]):
             done = run(*arguments, **settings)
             assert done.returncode == 3, done.stderr
-            assert password not in one_line(done.stderr)
+            line = one_line(done.stderr)
+            assert line == "keyturn: a store is unavailable: 127.0.0.1:1 refuses connections"
+
+    def test_3_without_the_database(self, run: Run, postgres_server: PostgresServer) -> None:
+        password = secrets.token_urlsafe()
+        url = urlsplit(postgres_server.url)
+        assert url.username
+        netloc = f"{url.username}:{password}@{url.hostname}:{url.port}"
+        missing = url._replace(netloc=netloc, path="/not_there").geturl()
+        done = run("migrate", database_url=missing)
+        assert done.returncode == 3, done.stderr
+        line = one_line(done.stderr)
+        assert f'the database "not_there" does not exist on {url.hostname}:{url.port}' in line
+        assert "createdb not_there" in line
+        assert password not in line
+
+    def test_0_a_newer_schema_is_left_alone(self, run: Run, settings: dict[str, str]) -> None:
+        assert run("migrate", **settings).returncode == 0
+        path = settings["database_url"].removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE alembic_version SET version_num = '9999'")
+        done = run("migrate", **settings)
+        assert done.returncode == 0
+        assert "9999, is of a newer version" in one_line(done.stderr)
 
 
 class TestServe:

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import typer
 
 from keyturn.cli.groups import GROUPS
 from keyturn.cli.root import app
+from keyturn.server.domain.policy import Policy
 from tests.cli.conftest import Run
 
 ROOT: Any = typer.main.get_command(app)
@@ -78,7 +80,7 @@ def test_what_the_readme_shows_parses() -> None:
     shown = calls("".join(re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)))
     assert len(shown) > 6
     for words in shown:
-        named = 2 if words[0] in GROUPS else 1
+        named = 2 if words[0] in {*GROUPS, "secrets"} else 1
         COMMANDS[" ".join(words[:named])].make_context(words[0], words[named:])
 
 
@@ -92,6 +94,12 @@ class TestEveryCommandOfManagement:
     def test_asks_before_what_cannot_be_undone(self, name: str) -> None:
         if name.split()[1] in {"delete", "remove", "revoke", "withdraw", "leave", "suspend"}:
             assert "--yes" in {option for p in MANAGEMENT[name].params for option in p.opts}
+
+
+def test_a_policy_says_what_each_setting_is() -> None:
+    texts = {p.name: getattr(p, "help", None) for p in COMMANDS["tenant policy"].params}
+    for field in fields(Policy):
+        assert "Default: " in texts[field.name]
 
 
 class TestRoot:

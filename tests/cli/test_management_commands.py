@@ -349,6 +349,21 @@ class TestApiKey:
         assert named["name"] == "desktop"
         assert admin("api-key", "revoke", "desktop", "--mine", "--yes").returncode == 0
 
+    def test_2_the_one_that_is_logged_in_takes_more_than_yes(
+        self, admin: Run, answer: Any, who: dict[str, str]
+    ) -> None:
+        made = answer("api-key", "create", "--name", "this one")
+        me = {"api_key": made["secret"]}
+        for arguments in (["--yes"], []):
+            done = admin("api-key", "revoke", "this one", "--mine", *arguments, **me)
+            assert done.returncode == 2
+            assert "'this one' is the one that you are logged in with" in one_line(done.stderr)
+            assert "--even-this" in done.stderr
+            assert answer("api-key", "show", made["id"], "--mine")["state"] == "active"
+        both = ("--mine", "--yes", "--even-this")
+        assert admin("api-key", "revoke", made["id"], *both, **me).returncode == 0
+        assert admin("whoami", **me).returncode == 1
+
     def test_1_f3_its_own_narrowing_stays(self, admin: Run, answer: Any) -> None:
         answer("api-key", "create", "--name", "narrow")
         done = admin("api-key", "edit", "narrow", "--mine", "--network", "10.0.0.0/8")
@@ -447,7 +462,7 @@ class TestAsking:
             ["tenant", "suspend", "globex"],
             ["role", "delete", "operator"],
             ["service-user", "delete", "x"],
-            ["api-key", "revoke", "x"],
+            ["api-key", "revoke", "A" * 22],
         ],
     )
     def test_2_nobody_can_answer(self, admin: Run, arguments: list[str]) -> None:

@@ -67,12 +67,15 @@ class TestOwn:
         found = json.loads(run("session", "list", "--live", "--json", **me).stdout)
         assert len(found) == 2
         done = run("session", "end", found[0]["id"], "--yes", **me)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert f"ended the session {found[0]['id']}" in one_line(done.stderr)
         assert (goes_on(one), goes_on(two)) == (True, False)
-        assert run("session", "end-all", "--yes", **me).returncode == 0
+        done = run("session", "end-all", "--yes", **me)
+        assert done.returncode == 0
+        assert "ended all sessions and tokens of yourself" in one_line(done.stderr)
         assert not goes_on(one)
         found = json.loads(run("session", "list", "--json", **me).stdout)
-        assert {item["end_reason"] for item in found} == {"superseded"}
+        assert {item["end_reason"] for item in found} == {"ended", "superseded"}
         assert "end_reason" in run("session", "list", **me).stdout
 
 
@@ -93,6 +96,10 @@ class TestOfOthers:
         assert (goes_on(one), goes_on(two)) == (False, True)
         assert admin("session", "end-all", "--key", runner["key"], "--yes").returncode == 0
         assert not goes_on(two)
+        two = begin()
+        [found] = answer("session", "list", "--key", runner["key"], "--live")
+        done = admin("session", "end", found["id"], "--yes")
+        assert (done.returncode, goes_on(two)) == (0, False)
         three = begin()
         assert admin("session", "end-all", "--user", "runner", "--yes").returncode == 0
         assert not goes_on(three)
@@ -109,11 +116,32 @@ class TestOfOthers:
         assert not goes_on(one)
         jti = "01989e6c-0000-7000-8000-000000000001"
         assert admin("session", "end-token", jti, "--yes").returncode == 1
-        assert admin("session", "end-token", jti, "--yes", tenant="platform").returncode == 0
+        done = admin("session", "end-token", jti, "--yes", tenant="platform")
+        assert done.returncode == 0
+        assert f"ended the access token {jti}" in one_line(done.stderr)
         # Everything there is: a new token is taken by itself.
         done = admin("session", "end-all", "--everybody", "--yes", tenant="platform")
         assert done.returncode == 0, done.stderr
         assert admin("session", "list").returncode == 0
+
+    def test_1_no_such_session(
+        self, admin: Run, run: Run, who: dict[str, str], runner: dict[str, str]
+    ) -> None:
+        id_ = "01989e6c-0000-7000-8000-000000000001"
+        for more, said in (
+            ({}, "there is no session"),
+            ({"tenant": ""}, "--tenant"),
+        ):
+            done = admin("session", "end", id_, "--yes", **more)
+            assert done.returncode == 1
+            assert said in one_line(done.stderr)
+
+    def test_0_an_empty_list_says_why(self, admin: Run, answer: Any) -> None:
+        answer("service-user", "create", "quiet", "--role", "operator")
+        done = admin("session", "list", "--user", "quiet")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "first refresh on" in done.stderr
+        assert "keyturn session end-all --user quiet" in done.stderr
 
 
 class TestRotation:

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, OKPKey
 
 from keyturn.server.app import create_app, migrate
 from keyturn.server.parts import open_parts
 from keyturn.server.services.bootstrap import Demo, make_demo
 from keyturn.server.settings import Settings
 from tests.cli.conftest import Run
+from tests.cli.test_commands import one_line
 from tests.databases import run as in_loop
 
 Answer = Callable[..., Any]
@@ -70,10 +71,35 @@ class TestSigningKeys:
         assert done.returncode == 2
         assert "neither PEM nor JWK" in done.stderr
 
+    def test_1_import_of_an_algorithm_that_nobody_asks_for(self, admin: Run, root: str) -> None:
+        key = OKPKey.generate_key("Ed25519")
+        text = json.dumps(key.as_dict(private=True))
+        done = admin("signing-key", "import", "-", tenant=root, stdin=text)
+        assert done.returncode == 1
+        assert "Ed25519" in one_line(done.stderr)
+        assert "KEYTURN_SIGNING_ALGORITHM" in done.stderr
+
+    def test_1_revoke_what_is_none(self, admin: Run, root: str) -> None:
+        done = admin("signing-key", "revoke", "foo", "--yes", tenant=root)
+        assert done.returncode == 1
+        assert one_line(done.stderr) == "keyturn: no signing key is called 'foo'"
+
+    def test_0_revoke_the_current_one(self, answer: Answer, admin: Run, root: str) -> None:
+        before = {key["slot"]: key for key in answer("signing-key", "list", tenant=root)}
+        current, following = before["current"]["kid"], before["next"]
+        done = admin("signing-key", "revoke", "--yes", "--", current, tenant=root)
+        assert (done.returncode, done.stdout) == (0, "")
+        line = one_line(done.stderr)
+        assert f"revoked {current}; {following['kid']} signs now; verifiers" in line
+        assert f"until {following['ready_at'][:19]}Z" in line
+        after = {key["slot"]: key for key in answer("signing-key", "list", tenant=root)}
+        assert after["current"]["kid"] == following["kid"]
+
     def test_0_revoke_the_next_one(self, answer: Answer, admin: Run, root: str) -> None:
         before = {key["slot"]: key["kid"] for key in answer("signing-key", "list", tenant=root)}
-        done = admin("signing-key", "revoke", before["next"], "--yes", tenant=root)
+        done = admin("signing-key", "revoke", "--yes", "--", before["next"], tenant=root)
         assert done.returncode == 0, done.stderr
+        assert one_line(done.stderr) == f"keyturn: revoked {before['next']}"
         after = {key["slot"]: key["kid"] for key in answer("signing-key", "list", tenant=root)}
         assert after["current"] == before["current"]
         assert after["next"] != before["next"]
@@ -117,29 +143,69 @@ class TestSecrets:
         admin = (demo.platform.user.username, demo.platform.key.text)
 
         # The old one alone: nothing to do. The new one alone: refused, and nothing broken.
-        assert run("secrets", "status", **before).returncode == 0
+        done = run("secrets", "status", **before)
+        assert done.returncode == 0
+        assert "no previous master secret is set" in one_line(done.stderr)
         refused = run("secrets", "rotate", **after)
         assert refused.returncode == 1
         assert "KEYTURN_MASTER_SECRET" in refused.stderr
 
         assert in_loop(_exchange(Settings(**both), user)) == [200]
         asked = run("secrets", "status", "--json", **both)
-        told = {"resealed": 0, "signing_keys": 2, "api_keys": 1, "kept_answers": 0, "done": False}
-        assert (asked.returncode, json.loads(asked.stdout)) == (1, told)
+        told = json.loads(asked.stdout)
+        assert asked.returncode == 1
+        newest, [earlier] = told["newest"], told["previous"]
+        assert newest != earlier
+        [unmoved] = told["unmoved_api_keys"]
+        assert (unmoved["username"], unmoved["last_used_at"]) == (admin[0], None)
+        assert told == {
+            "newest": newest,
+            "previous": [earlier],
+            "resealed": 0,
+            "signing_keys": 2,
+            "api_keys": 1,
+            "kept_answers": 0,
+            "missing": {"api_keys": 0, "kept_answers": 0},
+            "unmoved_api_keys": [unmoved],
+            "done": False,
+        }
 
         first = run("secrets", "rotate", "--json", **both)
         told |= {"resealed": 2, "signing_keys": 0}
         assert (first.returncode, json.loads(first.stdout)) == (1, told)
         again = run("secrets", "rotate", **both)
         assert again.returncode == 1
-        assert "needed still" in again.stderr
+        assert "needed still, by 1 API keys" in one_line(again.stderr)
+        assert f"{unmoved['id']}  {admin[0]}  last used never" in again.stdout
+        # The settings lack the secret that it needs.
+        lacking = run("secrets", "status", **after)
+        assert lacking.returncode == 1
+        assert "is missing from the settings, which 1 API keys need" in one_line(lacking.stderr)
 
         # The last key moves at its next use.
         assert in_loop(_exchange(Settings(**both), admin)) == [200]
         done = run("secrets", "rotate", **both)
         assert done.returncode == 0
-        assert "may be dropped" in done.stderr
+        assert f"once {newest} is the newest secret of every node" in one_line(done.stderr)
+        assert "may be dropped 1800 s later" in done.stderr
         for secret in (old, new):
             assert secret not in done.stdout + done.stderr
         assert in_loop(_exchange(Settings(**after), user, admin)) == [200, 200]
         assert run("secrets", "status", **after).returncode == 0
+
+    def test_1_before_the_switch_they_differ(
+        self, run: Run, tmp_path: Path, database_url: str
+    ) -> None:
+        """A node that only reads the new secret tells of another newest one."""
+        old, new = secrets.token_urlsafe(40), secrets.token_urlsafe(40)
+        first: dict[str, Any] = {"database_url": database_url, "master_secret": old}
+        first["previous_master_secrets"] = new
+        second = {**first, "master_secret": new, "previous_master_secrets": old}
+        in_loop(_started(Settings(**first)))
+        one, two = (
+            json.loads(run("secrets", "status", "--json", **node).stdout)
+            for node in (first, second)
+        )
+        assert (one["newest"], one["previous"]) == (two["previous"][0], [two["newest"]])
+        assert (one["done"], two["done"]) == (True, False)
+        assert f"once {one['newest']} is the newest" in run("secrets", "status", **first).stderr

@@ -91,6 +91,9 @@ class TestResource:
         answer = await asked(service, METERS, BILLS)
         assert answer.json()["error"] == "invalid_target"
 
+    async def test_400_blank(self, service: Running) -> None:
+        assert (await asked(service, " ")).json()["error"] == "invalid_target"
+
     async def test_a_wrong_key_learns_nothing(self, service: Running) -> None:
         await register(service, METERS, service.acme)
         wrong = service.service.parts.key_format.new().text
@@ -150,6 +153,17 @@ class TestRefresh:
         answer = await service.refresh(body["refresh_token"], resource=wanted)
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
         assert (await service.refresh(body["refresh_token"])).status_code == 200
+
+    async def test_an_unlisted_sessions_is_kept(self, service: Running) -> None:
+        for n in range(21):
+            await service.add_tenant(f"many {n}")
+        await register(service, METERS, service.demo.platform.tenant.id)
+        username, _ = service.admin
+        key = service.demo.platform.key.text
+        body = await granted(service, METERS, username=username, password=key)
+        assert "_claim_names" in claims(service, body["access_token"])
+        body = (await service.refresh(body["refresh_token"])).json()
+        assert claims(service, body["access_token"])["aud"] == METERS
 
     async def test_reuse_is_noticed_whatever_is_asked_for(self, service: Running) -> None:
         first = await service.exchange()

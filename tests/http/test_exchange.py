@@ -10,6 +10,7 @@ from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import Invitation, InvitationState
 from tests.http.conftest import Running
 
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 C1 = {
     "access_token",
     "refresh_token",
@@ -147,13 +148,46 @@ class TestPassword:
         del form[missing]
         answer = await service.client.post("/iam/auth/token", data=form)
         assert answer.status_code == 400
-        assert answer.json()["error"] == "invalid_request"
+        assert answer.json() == {
+            "error": "invalid_request",
+            "error_description": f"{missing} is missing.",
+        }
 
     async def test_the_token_never_outlives_its_key(self, service: Running) -> None:
         key = await service.add_key(expires_at=service.clock() + timedelta(seconds=60))
         body = await service.exchange(key=key)
         assert body["expires_in"] <= 60
         assert body["refresh_expires_in"] <= 60
+
+
+class TestMissing:
+    @pytest.mark.parametrize(
+        ("path", "form", "missing"),
+        [
+            ("token", {"grant_type": "refresh_token"}, "refresh_token"),
+            ("token", {"grant_type": EXCHANGE}, "subject_token"),
+            ("token", {"grant_type": EXCHANGE, "subject_token": "x"}, "subject_token_type"),
+            ("revoke", {"token_type_hint": "access_token"}, "token"),
+            ("introspect", {"token_type_hint": "access_token"}, "token"),
+        ],
+    )
+    async def test_400_is_named(
+        self, service: Running, path: str, form: dict[str, str], missing: str
+    ) -> None:
+        auth = (service.username, service.api_key) if path != "token" else None
+        answer = await service.client.post(f"/iam/auth/{path}", data=form, auth=auth)
+        assert answer.status_code == 400
+        assert answer.json()["error_description"] == f"{missing} is missing."
+
+    async def test_400_an_actor_tokens_type(self, service: Running) -> None:
+        form = {
+            "grant_type": EXCHANGE,
+            "subject_token": (await service.exchange())["access_token"],
+            "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "actor_token": "x",
+        }
+        answer = await service.client.post("/iam/auth/token", data=form)
+        assert answer.json()["error_description"] == "actor_token_type is missing."
 
 
 class TestClientCredentials:

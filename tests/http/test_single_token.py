@@ -4,6 +4,9 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import httpx
+
+from keyturn.server.domain.model import Rotation
 from keyturn.server.domain.permissions import VIEWER
 from keyturn.server.domain.policy import Policy
 from tests.http.conftest import Running
@@ -99,6 +102,58 @@ class TestP2SingleToken:
         await service.reauthorise()
         after = await service.exchange()
         assert await lives(service, before, after) == [False, True]
+
+    async def test_an_exchange_that_waited_for_a_rotation_has_the_wrong_secret(
+        self, service: Running
+    ) -> None:
+        await mark(service)
+        store, key_id = service.service.parts.store, service.demo.key.key_id
+        new = service.service.parts.key_format.new(key_id)
+        async with store.transaction() as tx:
+            await tx.users.raise_epochs([service.demo.user.id], end_sessions=True)
+            waiting = asyncio.create_task(self.tried(service))
+            await asyncio.sleep(0.5)
+            now = await tx.now()
+            await tx.api_keys.rotate(key_id, new.hash, Rotation(now, now, False))
+        answer = await waiting
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+    async def test_a_refresh_that_waited_for_the_end_of_all_sessions(
+        self, service: Running
+    ) -> None:
+        await mark(service)
+        body = await service.exchange()
+        async with service.service.parts.store.transaction() as tx:
+            await tx.users.raise_epochs([service.demo.user.id], end_sessions=True)
+            waiting = asyncio.create_task(service.refresh(body["refresh_token"]))
+            await asyncio.sleep(0.5)
+        answer = await waiting
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+    async def test_an_exchange_that_waited_while_networks_were_narrowed(
+        self, service: Running
+    ) -> None:
+        await mark(service)
+        store, key_id = service.service.parts.store, service.demo.key.key_id
+        async with store.transaction() as tx:
+            await tx.users.raise_epochs([service.demo.user.id])
+            waiting = asyncio.create_task(self.tried(service))
+            await asyncio.sleep(0.5)
+            key = await tx.api_keys.get(key_id)
+            assert key is not None
+            await tx.api_keys.save(replace(key, networks=("203.0.113.0/24",)))
+        assert (await waiting).status_code == 400
+
+    async def tried(self, service: Running) -> httpx.Response:
+        return await service.token(
+            grant_type="password", username=service.username, password=service.api_key
+        )
+
+    async def test_to_switch_it_on_ends_what_there_is(self, service: Running) -> None:
+        before = [await service.exchange() for _ in range(2)]
+        path = f"/service-users/{service.demo.user.id}"
+        await service.administer("PATCH", path, service.acme, {"single_token": True})
+        assert await lives(service, *before) == [False, False]
 
     async def test_it_is_refused_for_a_key_that_ended(self, service: Running) -> None:
         await mark(service)

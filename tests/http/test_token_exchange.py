@@ -335,12 +335,117 @@ class TestDelegation:
             "Authorization": f"Bearer {answer.json()['access_token']}",
             "x-tenant-id": service.acme,
         }
-        role = {"name": "made by another", "permissions": ["assets:manage"]}
-        made = await service.client.post("/iam/roles", json=role, headers=headers)
+        endpoint = {
+            "service": "assets",
+            "method": "GET",
+            "path": "/made-by-another",
+            "name": "a",
+            "opened_by": [["assets:manage"]],
+        }
+        made = await service.client.post("/iam/endpoints", json=endpoint, headers=headers)
         assert made.status_code == 201, made.text
-        trail = await service.administer("GET", "/audit-events?action=role.created", service.acme)
+        trail = await service.administer(
+            "GET", "/audit-events?action=endpoint.created", service.acme
+        )
         event = next(e for e in trail.json()["items"] if e["target"] == made.json()["id"])
         assert event["data"]["acting_user_id"] == user.id
+
+    async def test_the_trail_names_who_got_the_token(self, service: Running) -> None:
+        user, key = await another(service)
+        body = await service.exchange(tenant=service.acme)
+        await swap(service, body["access_token"], auth=(user.username, key.text))
+        await service.service.usage.flush()
+        trail = await service.administer("GET", "/audit-events?action=token.issued", service.acme)
+        [event] = [e for e in trail.json()["items"] if "acting_user_id" in e["data"]]
+        assert event["data"]["acting_user_id"] == user.id
+        assert event["data"]["acting_key_id"] == key.key_id
+
+    async def test_the_actors_key_is_used_and_the_subjects_is_not(self, service: Running) -> None:
+        user, key = await another(service)
+        body = await service.exchange(tenant=service.acme)
+        await swap(service, body["access_token"], auth=(user.username, key.text))
+        await service.service.usage.flush()
+        async with service.service.parts.store.transaction() as tx:
+            subjects = await tx.api_keys.get(service.demo.key.key_id)
+            actors = await tx.api_keys.get(key.key_id)
+        assert subjects is not None
+        assert actors is not None
+        assert (subjects.use_count, actors.use_count) == (1, 1)
+
+    @pytest.mark.parametrize(
+        ("method", "path", "json"),
+        [
+            ("POST", "/iam/invitations", {"email": "x@example.org", "role_id": VIEWER.id}),
+            ("POST", "/iam/service-users", {"name": "x", "description": "", "role_id": VIEWER.id}),
+            ("POST", "/iam/roles", {"name": "x", "permissions": ["assets:manage"]}),
+            ("POST", "/iam/revocations", {"everything": True}),
+            ("DELETE", "/iam/users/me/sessions", None),
+        ],
+    )
+    async def test_403_it_administers_nobody(
+        self, service: Running, method: str, path: str, json: Any
+    ) -> None:
+        """What was lent for minutes changes nothing that stays."""
+        username, _ = service.admin
+        user, key = await another(service)
+        body = await service.exchange(
+            key=service.demo.platform.key, user=username, tenant=service.acme
+        )
+        answer = await swap(service, body["access_token"], auth=(user.username, key.text))
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        if "users/me" not in path:
+            headers["x-tenant-id"] = service.acme
+        done = await service.client.request(method, path, json=json, headers=headers)
+        assert done.status_code == 403, done.text
+        assert (await service.get("/iam/users/me", body["access_token"])).status_code == 200
+
+    async def test_403_it_revokes_not_the_users_key(self, service: Running) -> None:
+        user, key = await another(service)
+        token = (await service.exchange(tenant=service.acme))["access_token"]
+        delegated = await swap(service, token, auth=(user.username, key.text))
+        narrowed = await swap(service, token, scope="assets:manage")
+        path = f"/iam/users/me/api-keys/{service.demo.key.key_id}/revoke"
+        for answer in (delegated, narrowed):
+            headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+            done = await service.client.post(path, headers=headers)
+            assert done.status_code == 403, done.text
+            done = await service.client.delete("/iam/users/me/sessions", headers=headers)
+            assert done.status_code == 403, done.text
+        assert (await service.exchange())["access_token"]
+
+    async def test_it_ends_with_the_actors_token(self, service: Running) -> None:
+        user, key = await another(service)
+        actor = (await service.exchange(key=key, user=user.username))["access_token"]
+        child = (await swap(service, actor)).json()["access_token"]
+        token = (await service.exchange(tenant=service.acme))["access_token"]
+        answers = [
+            await swap(service, token, actor_token=text, actor_token_type=ACCESS)
+            for text in (actor, child)
+        ]
+        await service.client.post("/iam/auth/revoke", data={"token": actor})
+        for answer in answers:
+            delegated = answer.json()["access_token"]
+            assert (await service.get("/iam/users/me", delegated)).status_code == 401
+        assert (await service.get("/iam/users/me", token)).status_code == 200
+
+    async def test_it_ends_with_the_later_of_the_actors_keys(self, service: Running) -> None:
+        user, key = await another(service)
+        second = await service.add_key(user_id=user.id, home_tenant_id=service.globex)
+        token = (await service.exchange(tenant=service.acme))["access_token"]
+        for one in (key, second):
+            answer = await swap(service, token, auth=(user.username, one.text))
+            token = answer.json()["access_token"]
+        told = claims(service, token)["act"]
+        assert (told["client_id"], "act" in told) == (second.key_id, False)
+
+    async def test_a_suspended_tenants_user_acts_no_more(self, service: Running) -> None:
+        user, key = await another(service)
+        actor = (await service.exchange(key=key, user=user.username))["access_token"]
+        token = (await service.exchange(tenant=service.acme))["access_token"]
+        await service.suspend(service.globex)
+        refused(await swap(service, token, auth=(user.username, key.text)), "invalid_client", 401)
+        answer = await swap(service, token, actor_token=actor, actor_token_type=ACCESS)
+        refused(answer, "invalid_request")
 
     async def test_401_a_wrong_client_secret(self, service: Running) -> None:
         user, _ = await another(service)

@@ -58,11 +58,30 @@ class Machine(TokenRules):
             self._manage(node, "POST", f"/api-keys/{key.id}/revoke")
             key.revoked = True
 
+    @rule(node=NODE, of=tokens)
+    def end_session(self, node: str, of: Token) -> None:
+        """By an administrator, who knows of it from its first refresh on."""
+        session = of.session
+        if session.live == 0 or session.key.user.deleted:
+            return
+        with self.step(node):
+            self._manage(node, "DELETE", f"/sessions/{session.id}")
+            session.ended = True
+
+    @rule(node=NODE, name=USER)
+    def end_all_of_user(self, node: str, name: str) -> None:
+        """Its tokens, and all of its sessions."""
+        user = self.model.users[name]
+        with self.step(node):
+            self._manage(node, "POST", "/revocations", {"user_id": user.id})
+            user.epoch += 1
+            user.sessions_epoch = user.epoch
+
     # --- keys ------------------------------------------------------------------------------
 
     @rule(node=NODE, key=keys, overlap=st.booleans())
     def rotate_key(self, node: str, key: Key, overlap: bool) -> None:
-        """The sessions go on. There is one old secret at a time."""
+        """With an overlap, the sessions go on. There is one old secret at a time."""
         if key.revoked or key.user.deleted or (overlap and key.former is not None):
             return
         with self.step(node):
@@ -70,6 +89,9 @@ class Machine(TokenRules):
             made = self._manage(node, "POST", f"/api-keys/{key.id}/rotate", body)
             key.former = key.secret if overlap else None
             key.secret = made["secret"]
+            if not overlap:
+                key.user.epoch += 1
+                key.sessions_epoch = key.user.epoch
 
     @rule(target=keys, node=NODE, name=USER)
     def make_key(self, node: str, name: str) -> Key | MultipleResults[Key]:
@@ -138,7 +160,7 @@ class Machine(TokenRules):
         with self.step(node):
             self._manage(node, "DELETE", f"/service-users/{user.id}")
             user.deleted = True
-        key = self.run(self.cast.successor(name))
+        key: Key = self.run(self.cast.successor(name))
         self.cast.keys.append(key)
         return key
 
@@ -155,8 +177,10 @@ class Machine(TokenRules):
 
     def _suspend(self, node: str, name: str, suspended: bool) -> None:
         tenant, verb = self.model.tenants[name], "suspend" if suspended else "resume"
-        with self.step(node, lifts=not suspended):
+        with self.step(node):
             self._manage(node, "POST", f"/tenants/{tenant.id}/{verb}", at=self.cast.org)
+            if tenant.suspended and not suspended:
+                self.checks.lifted(tenant)
             tenant.suspended = suspended
 
     def _manage(
@@ -214,3 +238,10 @@ class Machine(TokenRules):
     def restart(self, node: str) -> None:
         with self.step(node):
             self.run(self.world.restart(node))
+
+    @rule(node=NODE)
+    def rotate_signing_key(self, node: str) -> None:
+        """What was signed before stays good, and both nodes know the new key."""
+        with self.step(node):
+            self.run(self.world.publish_next_key())
+            self._manage(node, "POST", "/signing-keys/rotate", {}, at=self.world.root)

@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tests.model.model import Grant, Model, Session, Token
-from tests.model.world import NODES, Answer, World, claims
+from tests.model.model import Grant, Model, Session, Tenant, Token
+from tests.model.node import Answer
+from tests.model.world import NODES, World, claims
 
 #: "Within a second", and more for a machine that is busy.
 LATE = 3.0
 #: Tokens that both nodes are asked about after a step, at most.
-AT_ONCE = 5
+AT_ONCE = 3
 
 
 class Violation(AssertionError):
@@ -37,6 +38,7 @@ class Checks:
         self._world = world
         self._model = model
         self._doubts: dict[tuple[Token, str], float] = {}
+        self._lifted: dict[Tenant, float] = {}
         self._turn = 0
 
     # --- what is given out -----------------------------------------------------------------
@@ -62,6 +64,12 @@ class Checks:
         """From now on these nodes may know what became of the tokens, or not."""
         until = time.monotonic() + LATE
         self._doubts.update({(token, node): until for node in nodes for token in tokens})
+
+    def lifted(self, tenant: Tenant) -> None:
+        """The end of a suspension is told by tails alone: nodes may refuse a little longer."""
+        until = time.monotonic() + LATE
+        places = [place for place in self._model.tenants.values() if tenant in place.line]
+        self._lifted.update(dict.fromkeys(places, until))
 
     async def look(self, changed: Sequence[Token]) -> None:
         """Asks both nodes about tokens that just changed, and one about some other token; one of
@@ -107,6 +115,7 @@ class Checks:
     async def _me(self, node: str, token: Token) -> None:
         doubtful = self._doubtful(node, token)
         answer = await self._world.me(node, token.text)
+        need(answer.status in (200, 401), f"{node} answers {answer.status} to {token}")
         self._verdict(node, token, answer.ok, self._model.accepts(token), doubtful)
         if answer.ok and not doubtful:
             roles: dict[str, set[str]] = {}
@@ -120,6 +129,7 @@ class Checks:
         active = bool(answer.body["active"])
         # A token that names no tenant is nobody's to ask about.
         visible = any(tenant.active for tenant in token.grant.carried)
+        doubtful = doubtful or any(map(self._lifted_lately, token.grant.carried))
         expected = self._model.accepts(token) and visible
         self._verdict(node, token, active, expected, doubtful)
         if active and not doubtful:
@@ -142,12 +152,19 @@ class Checks:
         need(accepted == expected, f"{node} {_word(accepted)} {token}, although {why}")
 
     def _same_roles(self, node: str, token: Token, roles: Mapping[str, Iterable[str]]) -> None:
-        got = {tenant: frozenset(names) for tenant, names in roles.items() if names}
-        wanted = {tenant: names for tenant, names in self._model.named(token).items() if names}
+        unsure = {place.id for place in token.grant.carried if self._lifted_lately(place)}
+        got = {t: frozenset(names) for t, names in roles.items() if names and t not in unsure}
+        wanted = {t: names for t, names in self._model.named(token).items() if t not in unsure}
+        wanted = {tenant: names for tenant, names in wanted.items() if names}
         need(got == wanted, f"{node} lets {token} act as {got}, granted was {wanted}")
 
     def _doubtful(self, node: str, token: Token) -> bool:
+        if token.grant.chosen is not None and self._lifted_lately(token.grant.chosen):
+            return True
         return time.monotonic() < self._doubts.get((token, node), 0.0)
+
+    def _lifted_lately(self, tenant: Tenant) -> bool:
+        return time.monotonic() < self._lifted.get(tenant, 0.0)
 
 
 def _roles_told(body: Mapping[str, Any]) -> tuple[dict[str, frozenset[str]], str | None]:

@@ -20,11 +20,13 @@ from hypothesis.stateful import (
     multiple,
     rule,
 )
+from hypothesis.strategies._internal.featureflags import FeatureFlags
 
 from tests.model.cast import HOME, TENANTS, Cast
 from tests.model.checks import Checks, Violation, need
 from tests.model.model import INVALID_CLIENT, INVALID_GRANT, Grant, Key, Session, Tenant, Token
-from tests.model.world import NODES, Answer, World, claims
+from tests.model.node import Answer
+from tests.model.world import NODES, World, claims
 
 NODE = st.sampled_from(NODES)
 CHOICE = st.sampled_from([None, *TENANTS])
@@ -32,10 +34,10 @@ SCOPE = st.sampled_from([None, None, None, "data:write", "assets:read"])
 Given = Token | MultipleResults[Token]
 
 
-class Every:
+class Every(FeatureFlags):
     """All rules."""
 
-    def is_enabled(self, _name: str) -> bool:
+    def is_enabled(self, name: str) -> bool:
         return True
 
 
@@ -65,13 +67,13 @@ class TokenRules(RuleBasedStateMachine):
         return self.world.run(work)
 
     @contextmanager
-    def step(self, node: str, *, lifts: bool = False) -> Iterator[None]:
+    def step(self, node: str) -> Iterator[None]:
         """A step of `node`. Then both nodes are asked about the tokens that it made, ended or
-        revived, and about the others in turns. What it `lifts` is told by tails alone.
+        revived, and about the others in turns.
         """
         type(self).steps += 1
         try:
-            with self._heard(node, lifts) as changed:
+            with self._heard(node) as changed:
                 yield
             self.run(self.checks.look(changed))
         except Violation:
@@ -79,8 +81,8 @@ class TokenRules(RuleBasedStateMachine):
             raise
 
     @contextmanager
-    def _heard(self, node: str, lifts: bool) -> Iterator[list[Token]]:
-        """Notes where nodes cannot know yet; gives the tokens that changed."""
+    def _heard(self, node: str) -> Iterator[list[Token]]:
+        """Notes where the other node cannot know yet; gives the tokens that changed."""
         changed: list[Token] = []
         before = self._verdicts()
         sure = self.run(self.world.shares(node))
@@ -88,9 +90,7 @@ class TokenRules(RuleBasedStateMachine):
         after = self._verdicts()
         changed += [token for token, now in after.items() if before.get(token) != now]
         unheard = [t for t in changed if before.get(t, self.NEW)[1] != after[t][1]]
-        if lifts:
-            self.checks.doubt(unheard, NODES)
-        elif unheard and not (sure and self.run(self.world.shares(node))):
+        if unheard and not (sure and self.run(self.world.shares(node))):
             self.checks.doubt(unheard, [other for other in NODES if other != node])
 
     def teardown(self) -> None:
@@ -156,7 +156,8 @@ class TokenRules(RuleBasedStateMachine):
             return multiple()
         text = answer.body["access_token"]
         refresh = answer.body.get("refresh_token")
-        session = Session(claims(text)["sid"], key, expected, [refresh] if refresh else [])
+        texts = [refresh] if refresh else []
+        session = Session(claims(text)["sid"], key, expected, texts, key.user.epoch)
         return self.model.give_out(text, session, expected)
 
     # --- refresh ---------------------------------------------------------------------------
@@ -215,7 +216,7 @@ class TokenRules(RuleBasedStateMachine):
     def refresh_on_a_while_b_does(self, of: Token, change: str) -> Given:
         """Whoever comes first: no token is good afterwards that was given out before."""
         session, user = of.session, of.session.key.user
-        if not session.texts or not session.key.live or session.ended or user.disabled:
+        if not session.texts or not session.standing or session.ended:
             return multiple()
         generation = session.live
         text = session.texts[generation]

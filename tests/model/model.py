@@ -57,13 +57,16 @@ class Role:
 
 @dataclass(eq=False)
 class User:
-    """`epoch` rises with every change of what the user may do."""
+    """`epoch` rises with every change of what the user may do. Sessions from an epoch before
+    `sessions_epoch` are over.
+    """
 
     name: str
     username: str
     id: str
     held: set[tuple[Tenant, Role]] = field(default_factory=set)
     epoch: int = 1
+    sessions_epoch: int = 0
     disabled: bool = False
     deleted: bool = False
 
@@ -79,7 +82,9 @@ class User:
 
 @dataclass(eq=False)
 class Key:
-    """`former` is the secret before, while it still works. `only`: the tenant it is bound to."""
+    """`former` is the secret before, while it still works. `only`: the tenant it is bound to.
+    `sessions_epoch` is as the user's, for the key's sessions alone.
+    """
 
     name: str
     id: str
@@ -88,6 +93,7 @@ class Key:
     only: Tenant | None = None
     former: str | None = field(default=None, repr=False)
     revoked: bool = False
+    sessions_epoch: int = 0
 
     @property
     def live(self) -> bool:
@@ -122,16 +128,24 @@ class Grant:
 @dataclass(eq=False)
 class Session:
     """What comes from one exchange. `texts` are its refresh tokens by generation; `live` is the
-    one that was not spent. `in_grace`: the last step was not long ago.
+    one that was not spent. `in_grace`: the last step was not long ago. `epoch` is the user's at
+    the exchange.
     """
 
     id: str
     key: Key
     first: Grant
     texts: list[str]
+    epoch: int
     live: int = 0
     in_grace: bool = True
     ended: bool = False
+
+    @property
+    def standing(self) -> bool:
+        """Whether its key may be used, and no other end than its own has come over it."""
+        key = self.key
+        return key.live and self.epoch >= max(key.sessions_epoch, key.user.sessions_epoch)
 
 
 @dataclass(eq=False)
@@ -221,10 +235,10 @@ class Model:
     def refresh(self, session: Session, generation: int, tenant: Tenant | None) -> Grant | str:
         """Spends the live generation; gives the same again to a retry; all else ends the session.
 
-        A key that is not live, or a tenant where nothing is left, is refused before anything
+        A key or session that is over, or a tenant where nothing is left, is refused before anything
         is spent.
         """
-        if not session.key.live:
+        if not session.standing:
             return INVALID_GRANT
         grant = self.regranted(session, tenant)
         if isinstance(grant, str):
@@ -287,7 +301,7 @@ class Model:
         """Whether introspection calls that refresh token active."""
         user = session.key.user
         left = any(user.roles_in(place) for place in session.first.carried)
-        return session.key.live and not session.ended and generation == session.live and left
+        return session.standing and not session.ended and generation == session.live and left
 
     def why(self, token: Token) -> str:
         """Why a token must be refused, or accepted; for the story."""

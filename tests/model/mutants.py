@@ -56,10 +56,10 @@ _publish = KeptList.publish
 
 
 async def _advance_without_comparing(
-    self: SessionRepository, state: RefreshState, user_id: str
+    self: SessionRepository, state: RefreshState, *more: Any
 ) -> Session | None:
     if state.generation == 0:
-        return await _advance(self, state, user_id)
+        return await _advance(self, state, *more)
     await self._unit.run(
         update(sessions)
         .where(sessions.c.id == state.session_id)

@@ -1,7 +1,6 @@
 """Two nodes of one installation in one event loop: each its own pools and Redis connections.
 
-Nodes are called by ASGI, without a socket between. Redis knows each by a user of its own, so one
-of them can lose Redis while the other keeps it.
+Redis knows each by a user of its own, so one of them can lose Redis while the other keeps it.
 """
 
 from __future__ import annotations
@@ -12,20 +11,17 @@ import json
 import secrets
 import time
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import uvloop
 from redis.asyncio import Redis
 
-from keyturn.server import app as wiring
-from keyturn.server.parts import Parts
 from keyturn.server.revocation import shared
 from keyturn.server.services.bootstrap import Bootstrapped, bootstrap
 from keyturn.server.settings import Settings
+from tests.model.node import Answer, Node
 
 T = TypeVar("T")
 
@@ -36,104 +32,6 @@ GRACE = 300
 PAST = 2 * GRACE
 #: How long a node that came back may take to trust Redis (seconds).
 PATIENCE = 10.0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Status and JSON of an answer; its text is never shown, since it may hold tokens."""
-
-    status: int
-    body: dict[str, Any] = field(repr=False)
-
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.status < 300
-
-    @property
-    def error(self) -> str:
-        """OAuth's error code, or the problem's; empty for success."""
-        return "" if self.ok else str(self.body.get("error") or self.body.get("code") or "")
-
-
-class Node:
-    """One process' worth of a service."""
-
-    def __init__(self, name: str, settings: Settings, redis_user: str) -> None:
-        self.name = name
-        self.redis_user = redis_user
-        self._settings = settings
-        self._app: Any = None
-        self._stack = AsyncExitStack()
-
-    @property
-    def parts(self) -> Parts:
-        parts: Parts = self._app.state.service.parts
-        return parts
-
-    async def open(self) -> None:
-        self._app = wiring.create_app(self._settings)
-        await self._stack.enter_async_context(self._app.router.lifespan_context(self._app))
-
-    async def close(self) -> None:
-        await self._stack.aclose()
-
-    def offers(self, path: str) -> bool:
-        """Whether there is such a route."""
-        return any(getattr(route, "path", "") == path for route in self._app.router.routes)
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        form: dict[str, str] | None = None,
-        body: object = None,
-        bearer: str = "",
-        tenant: str | None = None,
-    ) -> Answer:
-        """One request. What the application raises is raised here."""
-        headers = [(b"host", b"testserver")]
-        sent = b""
-        if form is not None:
-            sent = urlencode(form).encode()
-            headers.append((b"content-type", b"application/x-www-form-urlencoded"))
-        elif body is not None:
-            sent = json.dumps(body).encode()
-            headers.append((b"content-type", b"application/json"))
-        if sent:
-            headers.append((b"content-length", str(len(sent)).encode()))
-        if bearer:
-            headers.append((b"authorization", b"Bearer " + bearer.encode()))
-        if tenant is not None:
-            headers.append((b"x-tenant-id", tenant.encode()))
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "scheme": "http",
-            "method": method,
-            "path": path,
-            "raw_path": path.encode(),
-            "root_path": "",
-            "query_string": b"",
-            "headers": headers,
-            "client": ("127.0.0.1", 50_000),
-            "server": ("testserver", 80),
-        }
-        status, received = 0, b""
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": sent, "more_body": False}
-
-        async def send(message: dict[str, Any]) -> None:
-            nonlocal status, received
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            else:
-                received += message.get("body", b"")
-
-        await self._app(scope, receive, send)
-        return Answer(status, json.loads(received) if received else {})
 
 
 class World:
@@ -200,7 +98,7 @@ class World:
     async def _close(self) -> None:
         for node in self.nodes.values():
             await node.close()
-            await self._redis.execute_command("ACL", "DELUSER", node.redis_user)
+            await self._redis_does("ACL", "DELUSER", node.redis_user)
         await self._redis.aclose()
         if self._database is not None:
             await self._database.close()
@@ -225,13 +123,16 @@ class World:
 
     async def _admit(self, node: Node) -> None:
         rules = ("reset", "on", f">{self._password}", "~*", "&*", "+@all")
-        await self._redis.execute_command("ACL", "SETUSER", node.redis_user, *rules)
+        await self._redis_does("ACL", "SETUSER", node.redis_user, *rules)
+
+    async def _redis_does(self, *command: str) -> None:
+        await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
 
     async def lose_redis(self, name: str) -> None:
         """From now on Redis refuses the node, and its connections are gone."""
         user = self.nodes[name].redis_user
-        await self._redis.execute_command("ACL", "SETUSER", user, "off")
-        await self._redis.execute_command("CLIENT", "KILL", "USER", user)
+        await self._redis_does("ACL", "SETUSER", user, "off")
+        await self._redis_does("CLIENT", "KILL", "USER", user)
         await self._notice(name)
 
     async def regain_redis(self, name: str) -> None:
@@ -329,6 +230,15 @@ class World:
         )
         assert self._database is not None
         await self._database.execute(statement, float(PAST), session_id)
+
+    async def publish_next_key(self) -> None:
+        """The next signing key has been there for long, and both nodes have read it."""
+        assert self._database is not None
+        await self._database.execute(
+            "UPDATE signing_keys SET slot_since = slot_since - interval '1 day' WHERE slot = 'next'"
+        )
+        for name in NODES:
+            await self.restart(name)
 
 
 def claims(token: str) -> dict[str, Any]:

@@ -227,14 +227,37 @@ def rotate(
 
 
 @verb(app, "revoke")
-def revoke(call: Call, key: Key, mine: Mine = False, yes: Yes = False) -> None:
+def revoke(
+    call: Call,
+    key: Key,
+    mine: Mine = False,
+    even_this: Annotated[
+        bool, typer.Option("--even-this", help="Also the one that you are logged in with.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
     """End a key, and all tokens that it gave. It stays listed.
 
-    Example:
+    The key that you are logged in with takes --even-this, too, when nobody is asked. Log in with
+    another one first: keyturn login.
+
+    Examples:
       keyturn api-key revoke deploy --yes
+      keyturn api-key revoke 'first key' --mine
     """
-    ask(f"Revoke the API key {key!r}?", yes=yes)
-    made = call.send("POST", f"{_path(call, key, mine)}/revoke", own=mine)
+    path = _path(call, key, mine)
+    profile = call.api.profile
+    if path.endswith(f"/{profile.api_key_id}"):
+        warning = (
+            f"The API key {key!r} is the one that you are logged in with ({profile}): without it"
+            " you cannot log in here any more."
+        )
+        if yes and not even_this:
+            raise Problem(f"{warning} Add --even-this.", ExitCode.USAGE)
+        ask(f"{warning} Revoke it?", yes=yes, hint="--yes --even-this")
+    else:
+        ask(f"Revoke the API key {key!r}?", yes=yes)
+    made = call.send("POST", f"{path}/revoke", own=mine)
     call.show(made.entity, ("id", "name", "state", "reason", "revoked_at"))
 
 

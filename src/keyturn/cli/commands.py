@@ -111,10 +111,11 @@ class Call:
         *,
         params: Mapping[str, Value] | None = None,
         own: bool = False,
+        none: str = "none",
     ) -> None:
-        """Prints a list, all of its pages up to `limit`."""
+        """Prints a list, all of its pages up to `limit`; `none` when it is empty."""
         items, more = self.api.pages(path, limit=limit, tenant_id=self._choice(own), params=params)
-        tables.show_list(items, more, columns, as_json=self.as_json)
+        tables.show_list(items, more, columns, as_json=self.as_json, none=none)
 
     def list_whole(self, path: str, columns: Sequence[tables.Column], *, own: bool = False) -> None:
         """Prints a list that comes without pages."""
@@ -227,10 +228,13 @@ def given(**fields: object) -> dict[str, object]:
     return body
 
 
-def ask(question: str, *, yes: bool) -> None:
-    """Asks before what cannot be undone. Raises Abort for a no, Problem when nobody can answer."""
+def ask(question: str, *, yes: bool, hint: str = "--yes") -> None:
+    """Asks before what cannot be undone. Raises Abort for a no, Problem when nobody can answer.
+
+    `hint` are the options that answer it.
+    """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Problem(f"{question} Nobody can answer here: add --yes.", ExitCode.USAGE)
+        raise Problem(f"{question} Nobody can answer here: add {hint}.", ExitCode.USAGE)
     typer.confirm(question, abort=True, err=True)

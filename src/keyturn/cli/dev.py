@@ -13,6 +13,7 @@ from . import curl
 from .datadir import Credentials, DataDir, opened
 from .problems import reported
 from .serve import exit_cleanly_on_sigterm, listen, uvicorn_options
+from .store import settings_of
 
 if TYPE_CHECKING:
     from ..server.settings import Settings
@@ -82,11 +83,10 @@ async def _prepare(settings: "Settings", data: DataDir) -> tuple[Credentials, bo
 
 
 def _settings(host: str, port: int, data: DataDir) -> "Settings":
-    from ..server.settings import load_settings
-
     reached = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared
     url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-    return load_settings(
+    return settings_of(
+        None,
         defaults={"log_format": "console"},
         host=host,
         port=port,

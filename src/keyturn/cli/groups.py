@@ -53,9 +53,9 @@ GROUPS = {
     ),
     "api-key": Group(
         "api_keys",
-        "Keys of service users, and with --mine your own.",
+        "Keys: your own, and those of service users.",
         (
-            "api-key create --user ci-runner --name deploy --expires-in 90d",
+            "api-key create --name laptop --expires-in 90d",
             "api-key rotate deploy --overlap 7d",
         ),
     ),

@@ -23,6 +23,8 @@ from .problems import ExitCode, Problem, say
 DEFAULT = "default"
 URL, USERNAME, API_KEY = "KEYTURN_URL", "KEYTURN_USERNAME", "KEYTURN_API_KEY"
 TENANT, PROFILE = "KEYTURN_TENANT", "KEYTURN_PROFILE"
+#: All that these commands read of the environment.
+VARIABLES = (URL, USERNAME, API_KEY, TENANT, PROFILE)
 
 #: An access token that lives less than this is not used any more, in seconds.
 MARGIN = 60
@@ -45,6 +47,12 @@ class Profile:
 
     def __str__(self) -> str:
         return f"profile {self.name}" if self.name else "the environment"
+
+    @property
+    def api_key_id(self) -> str:
+        """The public part of the API key; empty for what is none."""
+        _, _, rest = self.api_key.partition("_")
+        return rest.partition("_")[0]
 
     @property
     def fingerprint(self) -> str:

@@ -1,5 +1,6 @@
 """The commands, put together."""
 
+import difflib
 import importlib
 from typing import Annotated, Any
 
@@ -64,6 +65,17 @@ class _Commands(TyperGroup):
             return super().get_command(ctx, cmd_name)
         module = importlib.import_module(f".{GROUPS[cmd_name].module}", __package__)
         return get_group(module.app)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # Typer suggests from its own commands, and does not know the groups.
+        self.suggest_commands = False
+        try:
+            return super().resolve_command(ctx, args)
+        except typer.TyperException as error:
+            if near := difflib.get_close_matches(args[0], self.list_commands(ctx)):
+                meant = ", ".join(map(repr, near))
+                error.message = f"{error.message.rstrip('.')}. Did you mean {meant}?"
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         room = formatter.width - 6 - max(map(len, self.list_commands(ctx)))

@@ -7,15 +7,21 @@ import typer
 
 from .commands import taught
 from .problems import ExitCode, reported, say
-from .store import ConfigOption
+from .store import ConfigOption, settings_of
 
 if TYPE_CHECKING:
     from ..server.services.master_secret import Dependence
+    from ..server.services.ports import UnmovedKey
     from ..server.settings import Settings
 
 app = typer.Typer(
     name="secrets",
-    help="What still depends on earlier master secrets; seal it anew.",
+    help="""What still depends on earlier master secrets; seal it anew.
+
+\b
+Examples:
+  keyturn secrets status
+  keyturn secrets rotate""",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,12 +31,16 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def status(as_json: _Json = False, config: ConfigOption = None) -> None:
-    """Say what depends on KEYTURN_PREVIOUS_MASTER_SECRETS still. Changes nothing.
+    """Say what depends on other master secrets than the newest. Changes nothing.
 
-    The exit code is 0 when nothing does, else 1.
+    The newest is KEYTURN_MASTER_SECRET here; the fingerprint tells whether other nodes have the
+    same. An API key moves when it is used next. Kept answers are those to requests with an
+    Idempotency-Key, kept for a day at most. The exit code is 0 when nothing in the database needs
+    another secret, else 1.
 
-    Example:
+    Examples:
       keyturn secrets status
+      keyturn secrets status --json
     """
     _run(rotate=False, as_json=as_json, config=config)
 
@@ -41,7 +51,7 @@ def rotate(as_json: _Json = False, config: ConfigOption = None) -> None:
     Put the new secret into KEYTURN_MASTER_SECRET and the one before into
     KEYTURN_PREVIOUS_MASTER_SECRETS, on every node; then run this, as often as you like, while
     they serve. API keys move by themselves when they are used. The exit code is 0 when nothing
-    depends on the previous secrets any more, else 1.
+    in the database needs another secret any more, else 1.
 
     Example:
       keyturn secrets rotate
@@ -57,21 +67,13 @@ def _run(*, rotate: bool, as_json: bool, config: ConfigOption) -> None:
     with reported():
         import asyncio
 
-        from ..server.settings import load_settings
-
-        settings = load_settings(config)
+        settings = settings_of(config)
         found = asyncio.run(_asked(settings, rotate=rotate))
         if as_json:
-            told = {
-                "resealed": found.resealed,
-                "signing_keys": found.signing_keys,
-                "api_keys": found.api_keys,
-                "kept_answers": found.kept_answers,
-                "done": found.none,
-            }
-            print(json.dumps(told))
+            print(json.dumps(_told(found)))
         else:
-            _tell(found, settings.refresh_token_lifetime)
+            _tell(found)
+            say(f"keyturn: {_verdict(found, settings.refresh_token_lifetime)}")
         raise typer.Exit(ExitCode.OK if found.none else ExitCode.FAILED)
 
 
@@ -80,22 +82,67 @@ async def _asked(settings: "Settings", *, rotate: bool) -> "Dependence":
     from ..server.services.master_secret import MasterSecretRotation
 
     async with open_parts(settings) as parts:
-        work = MasterSecretRotation(parts.store, parts.sealer, parts.sealer.version)
+        work = MasterSecretRotation(parts.store, parts.sealer, parts.sealer.versions)
         return await (work.rotate() if rotate else work.status())
 
 
-def _tell(found: "Dependence", refresh_lifetime: int) -> None:
+def _told(found: "Dependence") -> dict[str, object]:
+    return {
+        "newest": found.newest,
+        "previous": found.previous,
+        "resealed": found.resealed,
+        "signing_keys": found.signing_keys,
+        "api_keys": found.api_keys,
+        "kept_answers": found.kept_answers,
+        "missing": {"api_keys": found.lost_keys, "kept_answers": found.lost_answers},
+        "unmoved_api_keys": [
+            {"id": key.id, "username": key.username, "last_used_at": _used(key)}
+            for key in found.unmoved
+        ],
+        "done": found.none,
+    }
+
+
+def _tell(found: "Dependence") -> None:
+    print(f"newest secret, fingerprint      {found.newest}")
+    print(f"previous secrets                {', '.join(found.previous) or 'none'}")
     if found.resealed:
         print(f"signing keys sealed anew        {found.resealed}")
-    print("under earlier master secrets:")
+    print("under other secrets than the newest:")
     print(f"  signing keys                  {found.signing_keys}")
     print(f"  API keys, until used          {found.api_keys}")
+    for key in found.unmoved:
+        print(f"    {key.id}  {key.username}  last used {_used(key) or 'never'}")
+    if found.api_keys > len(found.unmoved):
+        print(f"    … and {found.api_keys - len(found.unmoved)} more")
     print(f"  kept answers, at most a day   {found.kept_answers}")
-    if found.none:
-        say(
-            "keyturn: KEYTURN_PREVIOUS_MASTER_SECRETS may be dropped,"
-            f" {refresh_lifetime} s after the last node began to use the new one"
-            " (so long live refresh tokens)"
+
+
+def _verdict(found: "Dependence", refresh_lifetime: int) -> str:
+    if found.lost_keys or found.lost_answers:
+        lost = _amounts(("API keys", found.lost_keys), ("kept answers", found.lost_answers))
+        return (
+            f"a master secret is missing from the settings, which {lost} need: add it to"
+            " KEYTURN_PREVIOUS_MASTER_SECRETS"
         )
-    else:
-        say("keyturn: KEYTURN_PREVIOUS_MASTER_SECRETS is needed still")
+    if not found.none:
+        needing = _amounts(
+            ("signing keys", found.signing_keys),
+            ("API keys", found.api_keys),
+            ("kept answers", found.kept_answers),
+        )
+        return f"KEYTURN_PREVIOUS_MASTER_SECRETS is needed still, by {needing}"
+    if not found.previous:
+        return "no previous master secret is set, and nothing in the database needs one"
+    return (
+        f"once {found.newest} is the newest secret of every node, KEYTURN_PREVIOUS_MASTER_SECRETS"
+        f" may be dropped {refresh_lifetime} s later (so long live refresh tokens)"
+    )
+
+
+def _amounts(*amounts: tuple[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in amounts if number)
+
+
+def _used(key: "UnmovedKey") -> str | None:
+    return key.last_used_at.isoformat(timespec="seconds") if key.last_used_at else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .problems import Problem, reported
-from .store import ConfigOption
+from .store import ConfigOption, settings_of
 
 if TYPE_CHECKING:
     from ..server.settings import Settings
@@ -48,9 +48,8 @@ def serve(
         import asyncio
 
         from ..server import logs
-        from ..server.settings import load_settings
 
-        settings = load_settings()
+        settings = settings_of(None)
         logs.configure(level=settings.log_level, form=settings.log_format)
         exit_cleanly_on_sigterm()
         listen(settings.host, settings.port, hint="set KEYTURN_PORT").close()

@@ -6,12 +6,14 @@ from urllib.parse import quote
 import typer
 
 from . import names
+from .answers import Refused
 from .api import Value
 from .commands import Call, Limit, Yes, ask, group, verb
-from .problems import ExitCode, Problem
+from .problems import ExitCode, Problem, say
 
 app = group("session")
 
+_NOT_FOUND = 404
 _COLUMNS = (
     *("id", "api_key_id", "tenant_id", "started_at", "last_used_at", "last_used_from"),
     *("live", "end_reason", "current"),
@@ -37,7 +39,8 @@ def list_sessions(
 ) -> None:
     """List your sessions, or those of a user or a key here. Ended ones say why they ended.
 
-    A session is listed from its first refresh on.
+    A session is listed from its first refresh on. What was not refreshed yet ends, too, with
+    `keyturn session end-all`.
 
     Examples:
       keyturn session list
@@ -47,7 +50,12 @@ def list_sessions(
     whose = _whose(call, user, key)
     path = "/sessions" if whose else "/users/me/sessions"
     params: dict[str, Value] = {**whose, "live": live or None}
-    call.list(path, _COLUMNS, limit, params=params, own=not whose)
+    all_of = f" --user {user}" if user else f" --key {key}" if key else ""
+    none = (
+        "none: sessions are listed from their first refresh on; to end those before it, too:"
+        f" keyturn session end-all{all_of}"
+    )
+    call.list(path, _COLUMNS, limit, params=params, own=not whose, none=none)
 
 
 @verb(app, "end")
@@ -55,19 +63,23 @@ def end(
     call: Call,
     session: Annotated[str, typer.Argument(help="Id of the session.")],
     other: Annotated[
-        bool, typer.Option("--other", help="Not yours, but that of a user here.")
+        bool, typer.Option("--other", help="That of a user here; do not look among yours.")
     ] = False,
     yes: Yes = False,
 ) -> None:
     """End a session, with its tokens. The API key stays good.
+
+    Yours, or when you have no such session, that of a user in the chosen tenant.
 
     Examples:
       keyturn session end 01989e6c-0000-7000-8000-000000000001
       keyturn session end 01989e6c-0000-7000-8000-000000000001 --other --yes
     """
     ask(f"End the session {session!r}?", yes=yes)
-    path = "/sessions" if other else "/users/me/sessions"
-    call.send("DELETE", f"{path}/{quote(session, safe='')}", own=not other)
+    path = f"/sessions/{quote(session, safe='')}"
+    if other or not _ended(call, f"/users/me{path}"):
+        _end_of_others(call, session, path, looked_at_own=not other)
+    say(f"keyturn: ended the session {session}, and its tokens")
 
 
 @verb(app, "end-all")
@@ -105,6 +117,7 @@ def end_all(
         call.send("DELETE", "/users/me/sessions", own=True)
     if everybody or not what:
         call.api.forget_token()
+    say(f"keyturn: ended all sessions and tokens of {whose} that there were until now")
 
 
 @verb(app, "end-token")
@@ -120,6 +133,30 @@ def end_token(
     """
     ask(f"End the access token {token_id!r}?", yes=yes)
     call.send("POST", "/revocations", body={"token_id": token_id})
+    say(f"keyturn: ended the access token {token_id}")
+
+
+def _ended(call: Call, path: str) -> bool:
+    """Ends one of the caller's own, if there is such a session."""
+    try:
+        call.send("DELETE", path, own=True)
+    except Refused as error:
+        if error.status != _NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+def _end_of_others(call: Call, session: str, path: str, *, looked_at_own: bool) -> None:
+    mine = f"you have no session {session!r}" if looked_at_own else ""
+    if looked_at_own and call.wanted_tenant is None:
+        raise Problem(f"{mine}; if it is somebody else's, choose their tenant: --tenant NAME")
+    try:
+        call.send("DELETE", path)
+    except Refused as error:
+        if error.status == _NOT_FOUND:
+            raise Problem(f"there is no session {session!r}, of yours or in this tenant") from None
+        raise Problem(f"{mine}; for others': {error}" if mine else str(error)) from None
 
 
 def _whose(call: Call, user: str | None, key: str | None) -> dict[str, Value]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import typer
 
 from .problems import reported
-from .store import ConfigOption
+from .store import ConfigOption, settings_of
 
 if TYPE_CHECKING:
     from ..server.settings import Settings
@@ -28,12 +28,10 @@ def settings(
       keyturn settings --config keyturn.toml --json
     """  # noqa: D301 - \b keeps the examples' lines
     with reported():
-        from ..server.settings import load_settings
-
         if markdown:
             print(_table())
             return
-        shown = _masked(load_settings(config))
+        shown = _masked(settings_of(config))
         if as_json:
             print(json.dumps(shown))
             return

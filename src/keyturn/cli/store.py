@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import profiles
 from .problems import reported, say
 
 if TYPE_CHECKING:
@@ -16,6 +17,21 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file with settings (or set KEYTURN_CONFIG)."),
 ]
+
+
+def settings_of(config: Path | None, **more: Any) -> "Settings":
+    """The settings of this process, `more` as `load_settings` takes it. Raises SettingsError.
+
+    Warns of variables that are none, in one line: a name mistyped would go unnoticed.
+    """
+    from ..server.settings import load_settings, unknown_variables
+
+    if unknown := unknown_variables(profiles.VARIABLES):
+        told = (
+            name + (f" (did you mean {near}?)" if near else "") for name, near in unknown.items()
+        )
+        say(f"keyturn: not a setting, and ignored: {', '.join(told)}")
+    return load_settings(config, **more)
 
 
 def migrate(config: ConfigOption = None) -> None:
@@ -29,10 +45,10 @@ def migrate(config: ConfigOption = None) -> None:
         import asyncio
 
         from ..server.app import migrate
-        from ..server.settings import load_settings
 
-        asyncio.run(migrate(load_settings(config, require=("database_url",))))
-        say("keyturn: the database has this version's schema")
+        settings = settings_of(config, require=("database_url",))
+        before = asyncio.run(migrate(settings))
+        say(f"keyturn: {_migrated(before)}")
 
 
 def bootstrap(
@@ -53,9 +69,7 @@ def bootstrap(
     with reported():
         import asyncio
 
-        from ..server.settings import load_settings
-
-        made = asyncio.run(_bootstrap(load_settings(config), username, organisation))
+        made = asyncio.run(_bootstrap(settings_of(config), username, organisation))
         if as_json:
             print(
                 json.dumps(
@@ -73,6 +87,18 @@ def bootstrap(
         print(f"username  {made.user.username}")
         print(f"api key   {made.key.text}")
         say("Keep the key now: it is not shown again.")
+
+
+def _migrated(before: str | None) -> str:
+    from ..server.storage import REVISIONS
+
+    if before is None:
+        return f"made a new schema in the database: {REVISIONS[-1]}"
+    if before == REVISIONS[-1]:
+        return f"nothing to do: the schema is {before} already"
+    if before in REVISIONS:
+        return f"brought the schema from {before} to {REVISIONS[-1]}"
+    return f"nothing to do: the schema, {before}, is of a newer version than this one"
 
 
 async def _bootstrap(settings: "Settings", username: str, organisation: str) -> "Bootstrapped":

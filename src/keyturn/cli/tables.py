@@ -21,15 +21,20 @@ def show_json(value: object) -> None:
 
 
 def show_list(
-    items: Sequence[Entity], more: bool, columns: Sequence[Column], *, as_json: bool
+    items: Sequence[Entity],
+    more: bool,
+    columns: Sequence[Column],
+    *,
+    as_json: bool,
+    none: str = "none",
 ) -> None:
-    """Prints a list, and on stderr whether there is more of it, or nothing at all."""
+    """Prints a list, and on stderr whether there is more of it, or that there is `none`."""
     if as_json:
         show_json(items)
     elif items:
         _table([_head(column) for column in columns], [_row(item, columns) for item in items])
     else:
-        say("none")
+        say(none)
     if more:
         say(f"keyturn: these are the first {len(items)}; --limit shows more")
 

@@ -4,7 +4,7 @@ import os
 import shlex
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,8 +47,31 @@ class Offboarding(StrEnum):
     NONE = "none"
 
 
-_Duration = typer.Option(parser=seconds_or_none, metavar="DURATION", help="Or none.")
-_Number = typer.Option(parser=number_or_none, metavar="NUMBER", help="Or none.")
+def _option(text: str) -> Any:
+    return typer.Option(help=f"{text} Or none.")
+
+
+def _duration(text: str) -> Any:
+    return typer.Option(parser=seconds_or_none, metavar="DURATION", help=f"{text} Or none.")
+
+
+def _number(text: str) -> Any:
+    return typer.Option(parser=number_or_none, metavar="NUMBER", help=f"{text} Or none.")
+
+
+_SINGLE = _option("Each new token of a user ends the one before. Default: off.")
+_KEY_LIFE = _duration("API keys must expire within so long. Default: no limit.")
+_KEY_IDLE = _duration("API keys end when unused for so long. Default: no limit.")
+_ADMINISTER = _option("Service users may make users, invite and give roles. Default: off.")
+_OFFBOARDING = _option(
+    "What becomes of the service users and keys of a person who leaves. Default: keep."
+)
+_MAX_KEYS = _number("API keys at home in the tenant, at most; 0: no new ones. Default: 10000.")
+_MAX_USERS = _number("Service users at home in it, at most; 0: no new ones. Default: 10000.")
+_MAX_CHAIN = _number(
+    "Who acts for a user of the tenant by token exchange, one behind the other, at most;"
+    " 0: nobody. Default: 2."
+)
 
 
 @verb(app, "list")
@@ -140,14 +163,14 @@ def resume(call: Call, tenant: Tenant) -> None:
 def policy(
     call: Call,
     tenant: Annotated[str | None, _TENANT] = None,
-    single_token: Switch | None = None,
-    max_api_key_lifetime: Annotated[int | None, _Duration] = None,
-    api_key_idle_timeout: Annotated[int | None, _Duration] = None,
-    service_users_administer: Switch | None = None,
-    offboarding: Offboarding | None = None,
-    max_api_keys: Annotated[int | None, _Number] = None,
-    max_service_users: Annotated[int | None, _Number] = None,
-    max_delegations: Annotated[int | None, _Number] = None,
+    single_token: Annotated[Switch | None, _SINGLE] = None,
+    max_api_key_lifetime: Annotated[int | None, _KEY_LIFE] = None,
+    api_key_idle_timeout: Annotated[int | None, _KEY_IDLE] = None,
+    service_users_administer: Annotated[Switch | None, _ADMINISTER] = None,
+    offboarding: Annotated[Offboarding | None, _OFFBOARDING] = None,
+    max_api_keys: Annotated[int | None, _MAX_KEYS] = None,
+    max_service_users: Annotated[int | None, _MAX_USERS] = None,
+    max_delegations: Annotated[int | None, _MAX_CHAIN] = None,
 ) -> None:
     """Show a tenant's policy, or change what options say of it; without a name, the chosen one's.
 

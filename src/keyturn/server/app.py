@@ -80,9 +80,12 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def migrate(settings: Settings) -> None:
-    """Brings the database's schema to this release. Safe to run twice, and at once."""
-    await storage.migrate(settings.database_url.get_secret_value())
+async def migrate(settings: Settings) -> str | None:
+    """Brings the database's schema to this release. Safe to run twice, and at once.
+
+    Gives the revision that it had; None when it had none.
+    """
+    return await storage.migrate(settings.database_url.get_secret_value())
 
 
 @contextlib.asynccontextmanager
@@ -188,7 +191,7 @@ def _wire(
         api_keys=ApiKeyManagement(store, changes, parts.key_format),
         own_keys=OwnKeys(store, changes, parts.key_format, lookup),
         sessions=SessionManagement(store, changes, settings.lifetimes),
-        own_sessions=OwnSessions(store, changes, settings.lifetimes),
+        own_sessions=OwnSessions(store, changes, settings.lifetimes, lookup),
         revocations=RevocationManagement(store, changes),
         resource_servers=ResourceServerManagement(
             store,

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from keyturn.server.domain.errors import Unavailable
+from keyturn.server.domain.errors import Contended, Unavailable
 from keyturn.server.storage import PostgresLookup, Storage, engine, open_storage, store
 from keyturn.server.storage.tables import users
 from keyturn.server.storage.unit import Unit
@@ -199,3 +199,21 @@ async def _admin(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def test_one_of_two_that_wait_crosswise_is_told_so(postgres_url: str) -> None:
+    async with open_storage(postgres_url) as storage:
+        world = await World.build(storage)
+        other = await world.new_user("other")
+        both = asyncio.Barrier(2)
+
+        async def change(first: str, second: str) -> None:
+            async with storage.store.transaction() as work:
+                await work.users.raise_epochs([first])
+                await both.wait()
+                await work.users.raise_epochs([second])
+
+        outcomes = await asyncio.gather(
+            change(world.user, other), change(other, world.user), return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes if outcome] == [Contended]

@@ -340,8 +340,26 @@ class TestNoteUses:
             uses = [KeyUse(key.id, 1, datetime.now(UTC), None, NEWEST, True) for key in keys]
 
             async def note(number: int) -> None:
-                async with (one, two)[number % 2].store.transaction() as work:
-                    await work.api_keys.note_uses(uses[::-1] if number % 2 else uses)
+                left = uses[::-1] if number % 2 else uses
+                while left:
+                    async with (one, two)[number % 2].store.transaction() as work:
+                        busy = await work.api_keys.note_uses(left)
+                    left = [use for use in left if use.key_id in busy]
 
             await asyncio.gather(*map(note, range(20)))
             assert {(await _get(world, key.id)).use_count for key in keys} == {20}
+
+    async def test_what_a_change_holds_is_left_for_another_time(self, postgres_url: str) -> None:
+        async with open_storage(postgres_url) as one, open_storage(postgres_url) as two:
+            world = World(one)
+            world.root = await world.tenant(None, "root")
+            world.user = await world.new_user("reader")
+            held, free = await _add(one, *(_key(world) for _ in range(2)))
+            uses = [KeyUse(key.id, 1, datetime.now(UTC), None) for key in (held, free)]
+            async with one.store.transaction() as change:
+                await change.api_keys.hold(held.id)
+                async with two.store.transaction() as work:
+                    gone = KeyUse("0" * 22, 1, datetime.now(UTC), None)
+                    assert await work.api_keys.note_uses([*uses, gone]) == {held.id}
+            counts = [(await _get(world, key.id)).use_count for key in (held, free)]
+            assert counts == [0, 1]

@@ -120,14 +120,11 @@ class TestLists:
                 await refused(work.sessions.of_user(world.user, Slice(9, cursor)))
 
     async def test_those_refreshed_since_that_go_on(self, world: World) -> None:
-        dead_key = await world.new_key()
         ended, goes_on = await _begun(world, 2)
-        await _begun(world, 1, key=dead_key)
         async with world.storage.store.transaction() as work:
             await work.sessions.end(world.session(ended), "revoked")
             await work.sessions.end(world.session(new_id()), "revoked")
             now = await work.now()
-            await work.api_keys.revoke(dead_key, now, "revoked")
             since = now - timedelta(minutes=1)
             part = Slice(9)
             of_user = await work.sessions.of_user(world.user, part, refreshed_since=since)

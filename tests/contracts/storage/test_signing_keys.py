@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import ApiKey, KeyHash, Rotation, StoredSigningKey
-from keyturn.server.services.ports import KeptAnswer
+from keyturn.server.services.ports import KeptAnswer, UnmovedKey
 from keyturn.server.storage import Storage
 from tests.contracts.storage.world import HASH, World, new_key_id
 
@@ -89,7 +89,10 @@ class TestSeals:
         }
         async with storage.store.transaction() as tx:
             now = await tx.now()
-            before = await tx.seals.earlier_keys(NEWEST, now)
+            user = await tx.users.get(world.user)
+            assert user is not None
+            ids = {}
+            before = await tx.seals.keys_outside([NEWEST], now)
             for name, (version, ends) in cases.items():
                 made = ApiKey(
                     new_key_id(),
@@ -100,19 +103,25 @@ class TestSeals:
                     expires_at=None if ends is None else now + ends,
                 )
                 await tx.api_keys.add(made, KeyHash(name.encode(), version))
+                ids[name] = made.id
             await tx.api_keys.revoke(made.id, now, "revoked")
-            assert await tx.seals.earlier_keys(NEWEST, now) == before + 1
+            assert await tx.seals.keys_outside([NEWEST], now) == before + 1
+            assert await tx.seals.keys_outside([NEWEST, EARLIER], now) == before
+            found = await tx.seals.some_keys_outside([NEWEST], now, 10)
+            assert len(found) == before + 1
+            assert found[-1] == UnmovedKey(ids["earlier"], user.username, None)
+            assert await tx.seals.some_keys_outside([NEWEST], now, before) == found[:-1]
 
     async def test_counts_a_rotated_secret_as_long_as_it_is_good(
         self, storage: Storage, world: World
     ) -> None:
         async with storage.store.transaction() as tx:
             now = await tx.now()
-            assert await tx.seals.earlier_keys(HASH.pepper_version, now) == 0
+            assert await tx.seals.keys_outside([HASH.pepper_version], now) == 0
             rotation = Rotation(now, now + timedelta(hours=1), False)
             await tx.api_keys.rotate(world.key, KeyHash(b"new", NEWEST), rotation)
-            assert await tx.seals.earlier_keys(NEWEST, now) == 1
-            assert await tx.seals.earlier_keys(NEWEST, now + timedelta(hours=2)) == 0
+            assert await tx.seals.keys_outside([NEWEST], now) == 1
+            assert await tx.seals.keys_outside([NEWEST], now + timedelta(hours=2)) == 0
 
     async def test_counts_answers_that_are_kept_still(self, storage: Storage) -> None:
         async with storage.store.transaction() as tx:
@@ -122,4 +131,5 @@ class TestSeals:
                 answer = KeptAnswer(b"request", sealed)
                 ends = now + timedelta(hours=end)
                 await tx.kept_answers.add(new_id().encode(), answer, ends)
-            assert await tx.seals.earlier_answers(NEWEST, now) == 1
+            assert await tx.seals.answers_outside([NEWEST], now) == 1
+            assert await tx.seals.answers_outside([NEWEST, EARLIER], now) == 0

@@ -43,11 +43,13 @@ class FakeTransaction:
     def __init__(self) -> None:
         self.uses: list[KeyUse] = []
         self.events: list[AuditEvent] = []
+        self.busy: frozenset[str] = frozenset()
         self.api_keys = self
         self.audit = self
 
-    async def note_uses(self, uses: Sequence[KeyUse]) -> None:
-        self.uses += uses
+    async def note_uses(self, uses: Sequence[KeyUse]) -> frozenset[str]:
+        self.uses += [use for use in uses if use.key_id not in self.busy]
+        return self.busy & {use.key_id for use in uses}
 
     async def add(self, events: Sequence[AuditEvent]) -> None:
         await asyncio.sleep(0)
@@ -62,11 +64,13 @@ class FakeStore:
         self.uses: list[KeyUse] = []
         self.events: list[AuditEvent] = []
         self.sizes: list[int] = []
+        self.busy: frozenset[str] = frozenset()
         self.entered, self.failed, self.committed = (asyncio.Event() for _ in range(3))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         tx = FakeTransaction()
+        tx.busy = self.busy
         self.entered.set()
         yield cast(Any, tx)
         fault = self.faults.pop(0) if self.faults else None
@@ -407,3 +411,20 @@ class TestForeignError:
                 await usage.flush()
         await usage.flush()
         assert store.counts() == {("token.issued", "k1"): 1}
+
+
+class TestBusyKeys:
+    async def test_their_uses_are_written_another_time_and_their_events_once(self) -> None:
+        store = FakeStore()
+        usage = usage_with(store)
+        store.busy = frozenset({"k1"})
+        usage.note(replace(GRANTED, key_id="k1"))
+        usage.note(replace(GRANTED, key_id="k2"))
+        await usage.flush()
+        assert [use.key_id for use in store.uses] == ["k2"]
+        usage.note(replace(GRANTED, key_id="k1"))
+        store.busy = frozenset()
+        await usage.flush()
+        [_, later] = store.uses
+        assert (later.key_id, later.count) == ("k1", 2)
+        assert store.counts() == {("token.issued", "k1"): 2, ("token.issued", "k2"): 1}

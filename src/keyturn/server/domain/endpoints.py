@@ -30,7 +30,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ADMINISTERED = frozenset(
     {
         *("service-users", "members", "invitations", "memberships", "password"),
-        *("roles", "permissions", "tenants"),
+        *("roles", "permissions", "tenants", "sessions", "revocations"),
     }
 )
 

@@ -3,6 +3,7 @@
 KeyturnError
 ├── Refusal          the caller's fault: a code, a public text, a private detail
 ├── Unavailable      our fault, or a store's: answered 503, to be tried again
+│   └── Contended    two transactions in each other's way: tried again by itself
 └── StorageNotReady  the operator's to mend: a store is not set up as it must be; stops the start
 
 A refusal's `public` text is fixed: nothing of the request or of a secret is ever put into it.
@@ -67,6 +68,10 @@ class Unavailable(KeyturnError):
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
+
+
+class Contended(Unavailable):
+    """Two transactions waited for each other, and this one was given up: nothing of it happened."""
 
 
 class StorageNotReady(KeyturnError):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .authority import Authority
-from .model import Session
+from .model import KeyRecord, Session
 
 #: What verifiers allow for clocks that differ, and for a node that has heard late; in seconds.
 _LEEWAY = 60
@@ -58,6 +58,15 @@ def successor(state: RefreshState, rotated_at: datetime, lifetimes: Lifetimes) -
         generation=state.generation + 1,
         expires_at=min(expires_at, state.session_ends_at),
     )
+
+
+def outdated(state: RefreshState, record: KeyRecord) -> str:
+    """Why a session that began in an earlier epoch of its user is over; empty when it goes on."""
+    if state.epoch < record.sessions_epoch:
+        return "the sessions of that time were ended"
+    if state.ceiling.tenants is None and record.epoch != state.epoch:
+        return "what was first granted is not known any more"
+    return ""
 
 
 def is_retry(session: Session, generation: int, now: datetime, grace: int) -> bool:

@@ -4,7 +4,9 @@ An `Operation` declares its method, its path and what opens it; nothing is serve
 one. So no route can forget to ask who is calling, and a test can walk all of them.
 """
 
+import asyncio
 import hashlib
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,7 +16,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..domain.errors import Code, Refusal, invalid_request
+from ..domain.errors import Code, Contended, Refusal, invalid_request
 from ..domain.ids import parse_id
 from ..services.callers import Arrival, Callers, Needs, OwnCaller, TenantCaller
 from ..services.management.changes import Once, Replayed, Versions
@@ -23,6 +25,9 @@ from .body import parsed, read_json
 from .caller import Addresses, bearer, chosen_tenant, header, tenant_choice
 from .cursors import read_cursor, write_cursor
 from .errors import NO_STORE, json_response
+
+#: How often a change is tried whose transaction was in another one's way.
+TRIES = 4
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -78,6 +83,7 @@ class Call:
     caller: Arrival | OwnCaller | TenantCaller | None
     max_body: int
     _raw: bytes = field(default=b"", repr=False)
+    _body: BaseModel | None = field(default=None, repr=False)
 
     @property
     def tenant(self) -> TenantCaller:
@@ -105,8 +111,9 @@ class Call:
     async def body(self, model: type[Model]) -> Model:
         """The JSON body. Raises Refusal that names each field at fault."""
         assert model is self.operation.body  # noqa: S101 - what is declared is what is read
-        self._raw, body = await read_json(self.request, model, self.max_body)
-        return body
+        if not isinstance(self._body, model):  # it comes once, however often it is asked for
+            self._raw, self._body = await read_json(self.request, model, self.max_body)
+        return self._body
 
     def query(self, model: type[Model]) -> Model:
         """The parameters in the URL. Raises Refusal that names each one at fault."""
@@ -182,7 +189,7 @@ class Doors:
             if operation.query is None and caller is not None and request.scope["query_string"]:
                 raise invalid_request("This call takes no parameters in the URL.")
             try:
-                return await operation.answer(call)
+                return await _answered(call)
             except Replayed as again:
                 return _unpacked(again.answer)
 
@@ -203,6 +210,19 @@ class Doors:
         if isinstance(access, Own):
             return await self._callers.own(arrival)
         return await self._callers.in_tenant(arrival, chosen_tenant(request), access)
+
+
+async def _answered(call: Call) -> Response:
+    """The operation's answer, tried again when its transaction was in another one's way."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return await call.operation.answer(call)
+        except Contended:
+            if not tries_left or not isinstance(call.caller, OwnCaller | TenantCaller):
+                raise
+            # Not in step with the other one.
+            await asyncio.sleep(random.uniform(0.01, 0.1))  # noqa: S311 - not a secret
+    raise AssertionError("unreachable")
 
 
 def _packed(answer: Response) -> bytes:

@@ -12,14 +12,14 @@ from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import AuthorizationServer
 
 from ..domain.authority import Authority
-from ..domain.errors import Code, Refusal, bad_client, invalid_request
+from ..domain.errors import Code, Refusal, bad_client
 from ..domain.model import KeyRecord
 from ..services.audiences import Audiences
 from ..services.credentials import Credentials
 from ..services.issuing import Issuing
 from ..services.token_exchange import TokenExchange
 from ..services.usage import Note, Usage
-from .calls import OAuthCall
+from .calls import OAuthCall, Parameter, missing
 from .grants import GRANTS
 from .requests import AUTH_METHODS, KeyClient, TokenRequest, authenticate
 
@@ -28,7 +28,7 @@ logging.getLogger("authlib").setLevel(logging.INFO)
 
 # Authlib's error code → ours. Its descriptions quote the request, so fixed ones replace them.
 _REFUSALS = {
-    "invalid_request": (Code.INVALID_REQUEST, "A required parameter is missing."),
+    "invalid_request": (Code.INVALID_REQUEST, "The token request is malformed."),
     "invalid_grant": (Code.INVALID_GRANT, "The credentials are not valid."),
     "invalid_scope": (
         Code.INVALID_SCOPE,
@@ -36,6 +36,12 @@ _REFUSALS = {
     ),
     "unauthorized_client": (Code.UNAUTHORIZED_CLIENT, "The client may not use this grant."),
     "unsupported_grant_type": (Code.UNSUPPORTED_GRANT_TYPE, "The grant type is not supported."),
+}
+
+# What Authlib misses by that same error, by grant type (RFC 6749, 4.3.2 and 6).
+_REQUIRED: dict[str, tuple[Parameter, ...]] = {
+    "password": ("username", "password"),
+    "refresh_token": ("refresh_token",),
 }
 
 # What is worth a note in the audit trail: credentials that were not good, or not good enough.
@@ -71,7 +77,7 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
     async def token(self, call: OAuthCall) -> dict[str, Any]:
         """The answer's body (RFC 6749, 5.1). Raises Refusal, Unavailable."""
         if "grant_type" not in call.params:
-            raise invalid_request("A required parameter is missing.", detail="no grant_type")
+            raise missing("grant_type")
         request = TokenRequest(call)
         try:
             grant = self.get_token_grant(request)
@@ -111,6 +117,9 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
             tenant_id=_tenant(record, authority if refusal is None else None),
             address=call.address,
             why=refusal.detail if refusal else "",
+            acting_user_id=request.acting.user_id if request.acting else None,
+            acting_key_id=request.acting.key_id if request.acting else None,
+            counts=request.subject is None,
         )
         if refusal is not None or request.subject is not None:
             self._usage.note(note)
@@ -136,5 +145,8 @@ def _refusal(error: OAuth2Error, request: TokenRequest) -> Refusal:
         # Authlib knows that `authenticate` found no client; the evidence says why.
         why = request.evidence.why or "the key is another user's"
         return bad_client(why if request.evidence.presented else f"authlib: {error.error}")
+    for name in _REQUIRED.get(str(request.payload.grant_type), ()):
+        if error.error == "invalid_request" and name not in request.form:
+            return missing(name)
     code, public = found
     return Refusal(code, public, detail=f"authlib: {error.error}")

@@ -5,9 +5,10 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import unquote_plus
 
-from ..domain.errors import bad_client, invalid_request
+from ..domain.errors import Refusal, bad_client, invalid_request
 from ..domain.trail import Actor
 from ..services.credentials import ClientCredentials
 
@@ -31,6 +32,25 @@ class OAuthCall:
 
     def __repr__(self) -> str:
         return f"OAuthCall(params={sorted(self.params)}, client={self.client!r})"
+
+
+#: What an endpoint may miss, and its grants: a text never has another name in it.
+Parameter = Literal[
+    "grant_type",
+    "username",
+    "password",
+    "refresh_token",
+    "token",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+]
+
+
+def missing(name: Parameter) -> Refusal:
+    """RFC 6749, 5.2: a required parameter is not there, or empty."""
+    return invalid_request(f"{name} is missing.")
 
 
 def clean(params: Mapping[str, str]) -> dict[str, str]:

@@ -6,11 +6,10 @@ an unknown hint with 401, where both RFCs want it ignored.
 
 from typing import Any
 
-from ..domain.errors import invalid_request
 from ..domain.tokens import AccessToken, Acting
 from ..services.introspection import Introspection, LiveAccess, LiveRefresh
 from ..services.revoking import Revoking
-from .calls import OAuthCall
+from .calls import OAuthCall, missing
 
 INACTIVE: dict[str, Any] = {"active": False}
 
@@ -18,7 +17,7 @@ INACTIVE: dict[str, Any] = {"active": False}
 def _token(call: OAuthCall) -> str:
     token = call.params.get("token")
     if token is None:
-        raise invalid_request("A required parameter is missing.", detail="no token")
+        raise missing("token")
     return token
 
 

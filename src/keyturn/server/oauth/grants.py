@@ -16,7 +16,7 @@ from authlib.oauth2.rfc6749.grants import (
 )
 
 from ..domain.authority import Authority, parse_scope
-from ..domain.errors import Refusal, bad_credentials
+from ..domain.errors import Refusal, bad_client, bad_credentials
 from ..domain.model import KeyRecord
 from ..domain.sessions import RefreshState
 from ..services.issuing import Opened, tenants_of
@@ -41,7 +41,9 @@ class SessionToken(TokenMixin):  # type: ignore[misc]  # authlib is untyped
 
 
 class _ByKey(Phases):
-    """What the grants share whose credential is an API key."""
+    """What the grants share whose credential is an API key; `bad` is their answer to a bad one."""
+
+    bad = staticmethod(bad_credentials)
 
     async def _examine(self, text: str) -> None:
         call = self.request.call
@@ -56,12 +58,21 @@ class _ByKey(Phases):
         self.request.authority = self._authorise(self._record)
 
     async def spend(self) -> None:
-        evidence = self.request.evidence
         record, authority = await self.issuing.take_over(
-            self._record, self._authorise, tenants=self._tenants(), end_sessions=True
+            self._record, self._authorise_again, tenants=self._tenants(), end_sessions=True
         )
-        self.request.evidence = replace(evidence, record=record)
+        self.request.evidence = replace(self.request.evidence, record=record)
         self.request.authority = authority
+
+    def _authorise_again(self, record: KeyRecord) -> Authority:
+        """For a call that waited for its turn: the key may be another by now."""
+        presented = self.request.evidence.presented
+        assert presented is not None  # noqa: S101 - for mypy: it is genuine
+        evidence = self.credentials.judge(presented, record, self.request.call.address)
+        if not evidence.genuine:
+            raise self.bad(evidence.why)
+        self.request.evidence = evidence
+        return self._authorise(record)
 
     def _exchange(self, with_refresh: bool) -> dict[str, Any]:
         authority = self.request.authority
@@ -106,6 +117,7 @@ class PasswordGrant(_ByKey, ResourceOwnerPasswordCredentialsGrant):  # type: ign
 class ClientGrant(_ByKey, ClientCredentialsGrant):  # type: ignore[misc]
     """RFC 6749, 4.4. The client secret is an API key. No refresh token (4.4.3)."""
 
+    bad = staticmethod(bad_client)
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS[1:]
 
     async def fetch(self) -> None:
@@ -154,9 +166,17 @@ class RefreshGrant(Phases, RefreshTokenGrant):  # type: ignore[misc]
             raise
         self.next_state = await self.issuing.spend(opened, actor)
         record, self.request.authority = await self.issuing.take_over(
-            opened.record, self._reauthorise, tenants=tenants, end_sessions=False
+            opened.record, self._reauthorise_again, tenants=tenants, end_sessions=False
         )
         self.request.opened = replace(opened, record=record)
+
+    def _reauthorise_again(self, record: KeyRecord) -> Authority:
+        """For a call that waited for its turn: session and key may have ended by now."""
+        opened = self.request.opened
+        assert opened is not None  # noqa: S101 - for mypy: the grant was validated
+        if why := self.issuing.why_over(opened.state, record, self.request.call.address):
+            raise bad_credentials(why)
+        return self._reauthorise(record)
 
     def _reauthorise(self, record: KeyRecord) -> Authority:
         opened = self.request.opened

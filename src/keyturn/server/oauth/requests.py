@@ -7,7 +7,8 @@ from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 
 from ..domain.authority import Authority
 from ..domain.model import KeyRecord
-from ..services.audiences import OWN
+from ..domain.tokens import Acting
+from ..services.audiences import OWN, unknown_target
 from ..services.credentials import NOTHING, ClientCredentials, Evidence, names
 from ..services.issuing import Opened, TokenAnswer
 from .calls import OAuthCall
@@ -29,6 +30,7 @@ class TokenRequest(OAuth2Request):  # type: ignore[misc]  # authlib is untyped
         self.evidence: Evidence = NOTHING
         self.opened: Opened | None = None
         self.subject: KeyRecord | None = None
+        self.acting: Acting | None = None
         self.authority: Authority | None = None
         self.answer: TokenAnswer | None = None
         self.target = OWN
@@ -46,10 +48,25 @@ class TokenRequest(OAuth2Request):  # type: ignore[misc]  # authlib is untyped
         return self.subject or self.evidence.record
 
     @property
+    def audiences(self) -> list[str]:
+        """As `resources`, by the parameter that token exchange has besides (RFC 8693, 2.1)."""
+        return _listed(self.call, "audience")
+
+    @property
     def resources(self) -> list[str]:
-        """Whom the token is to be for (RFC 8707); empty when the request does not say."""
-        named: str = self.call.params.get("resource", "")
-        return named.split()
+        """Whom the token is to be for (RFC 8707); empty when the request does not say.
+
+        Raises Refusal `invalid_target` for a blank one.
+        """
+        return _listed(self.call, "resource")
+
+
+def _listed(call: OAuthCall, name: str) -> list[str]:
+    """The values of a parameter that may be repeated (http/body.py). Raises Refusal."""
+    named = call.params.get(name, "")
+    if named and not named.split():
+        raise unknown_target("blank")
+    return named.split()
 
 
 class KeyClient(ClientMixin):  # type: ignore[misc]  # authlib is untyped

@@ -8,8 +8,9 @@ from ..domain.authority import parse_scope
 from ..domain.errors import bad_client, invalid_request
 from ..domain.ids import parse_id
 from ..domain.tokens import Acting
-from ..services.credentials import names
+from ..services.credentials import Evidence, names
 from ..services.token_exchange import MAX_ENDPOINTS, Presented, Wanted
+from .calls import Parameter, missing
 from .phases import Phases
 from .requests import token_body
 
@@ -35,19 +36,18 @@ class TokenExchangeGrant(Phases, BaseGrant, TokenEndpointMixin):  # type: ignore
     async def fetch(self) -> None:
         form, call = self.request.form, self.request.call
         exchange = self.server.exchange
-        subject = self._token("subject_token")
+        subject = self._token("subject_token", "subject_token_type")
         if form.get("requested_token_type", ACCESS_TOKEN) not in _TYPES:
             raise invalid_request("Only access tokens are given out for tokens.")
         if call.client.secret:
-            self.request.evidence = await self.credentials.examine(
-                call.client.secret, call.address, ()
-            )
-            if not self.request.evidence.genuine:
-                raise bad_client(self.request.evidence.why)
+            record = await self.credentials.client(call.client, call.address)
+            if not record.roles:
+                raise bad_client("no role in any tenant that is active")
+            self.request.evidence = Evidence(None, record, True, "")
         self.subject = await exchange.examine(subject, call.address, call.tenant_id)
         self.request.subject = self.subject.record
         if "actor_token" in form or "actor_token_type" in form:
-            actor = self._token("actor_token")
+            actor = self._token("actor_token", "actor_token_type")
             self.actor = await exchange.examine(actor, call.address, None, actor=True)
         self.wanted = await self._wanted()
         self.request.authority = await exchange.decide(self.subject, self.wanted)
@@ -64,9 +64,7 @@ class TokenExchangeGrant(Phases, BaseGrant, TokenEndpointMixin):  # type: ignore
     async def spend(self) -> None:
         authority = self.request.authority
         assert authority is not None  # noqa: S101 - for mypy: it was fetched
-        self.answer = await self.server.exchange.issue(
-            self.subject, self.wanted, authority, self.actor
-        )
+        self.answer = await self.server.exchange.issue(self.subject, self.wanted, authority)
 
     def create_token_response(self) -> tuple[int, dict[str, Any], list[tuple[str, str]]]:
         """RFC 8693, 2.2.1."""
@@ -76,12 +74,14 @@ class TokenExchangeGrant(Phases, BaseGrant, TokenEndpointMixin):  # type: ignore
         self.save_token(body)
         return 200, body, self.TOKEN_RESPONSE_HEADER
 
-    def _token(self, name: str) -> str:
+    def _token(self, name: Parameter, type_name: Parameter) -> str:
         form = self.request.form
         text: str | None = form.get(name)
-        kind = form.get(f"{name}_type")
-        if text is None or kind is None:
-            raise invalid_request("A required parameter is missing.", detail=f"{name} or its type")
+        kind = form.get(type_name)
+        if text is None:
+            raise missing(name)
+        if kind is None:
+            raise missing(type_name)
         if kind not in _TYPES:
             raise invalid_request("Only access tokens can be exchanged.")
         return text
@@ -89,16 +89,21 @@ class TokenExchangeGrant(Phases, BaseGrant, TokenEndpointMixin):  # type: ignore
     async def _wanted(self) -> Wanted:
         call, subject = self.request.call, self.subject
         audiences = self.server.audiences
-        asked = [*self.request.resources, *call.params.get("audience", "").split()]
+        asked = [*self.request.resources, *self.request.audiences]
         named = audiences.within(asked, subject.token.audiences)
         actor, until = self._actor()
+        acting = self.request.acting = await self.server.exchange.acting(subject, actor)
+        parents = [subject.token.jti, *subject.token.parents]
+        if self.actor is not None:
+            parents += [self.actor.token.jti, *self.actor.token.parents]
         return Wanted(
             tenant_id=call.tenant_id,
             scope=parse_scope(self.request.payload.scope),
             endpoints=_endpoints(call.params.get("endpoints")),
             target=await audiences.choose(named, subject.record, call.tenant_id),
-            acting=await self.server.exchange.acting(subject, actor),
+            acting=acting,
             acting_until=until,
+            parents=tuple(dict.fromkeys(parents)),
         )
 
     def _actor(self) -> tuple[Acting | None, int | None]:

@@ -156,6 +156,8 @@ class Callers:
             arrival.address,
         )
         caller.need(needs.permission)
+        if needs.administers:
+            _need_nobody_acts(token)
         await self._need_listed(record, arrival, tenant_id)
         if needs.administers and record.user_kind is UserKind.SERVICE:
             await self._need_administering_service_users(tenant_id)
@@ -164,6 +166,8 @@ class Callers:
     async def own(self, arrival: Arrival) -> OwnCaller:
         """The caller, about itself. Raises Refusal `invalid_token`, `insufficient_scope`."""
         token = arrival.token
+        if arrival.endpoint[0] != "GET":
+            _need_nobody_acts(token)
         tenants = None if token.roles is None else sorted(token.roles)
         record = await self._fresh(token, arrival.address, tenants=tenants)
         await self._need_listed(record, arrival, record.home_tenant_id)
@@ -229,6 +233,16 @@ class Callers:
                 "Service users do not administer users in this tenant.",
                 detail="policy service_users_administer",
             )
+
+
+def _need_nobody_acts(token: LiveToken) -> None:
+    """What was lent for minutes changes nothing that stays (RFC 8693, 4.1)."""
+    if token.actor is not None:
+        raise Refusal(
+            Code.INSUFFICIENT_SCOPE,
+            "Whoever acts for somebody administers nobody, and changes nothing of their own.",
+            detail="a delegated token",
+        )
 
 
 def _actor(token: LiveToken, address: str | None) -> Actor:

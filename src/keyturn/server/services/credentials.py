@@ -95,6 +95,12 @@ class Credentials:
         if presented is None:
             return NOTHING
         record = await self._lookup.find(presented.key_id, tenants=tenants)
+        return self.judge(presented, record, address)
+
+    def judge(
+        self, presented: PresentedKey, record: KeyRecord | None, address: str | None
+    ) -> Evidence:
+        """What a presented key is worth, by its record of this moment. Reads nothing."""
         old = record.old_secret if record is not None else None
         is_new = self._format.matches(presented, record.hash if record else _NO_HASH)
         is_old = self._format.matches(presented, old.hash if old else _NO_HASH) and not is_new

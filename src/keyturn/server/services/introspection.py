@@ -8,7 +8,7 @@ from ..domain.authority import whole_roles
 from ..domain.errors import Code, Refusal
 from ..domain.model import KeyRecord
 from ..domain.permissions import TOKENS_INTROSPECT
-from ..domain.sessions import RefreshState
+from ..domain.sessions import RefreshState, outdated
 from ..domain.tokens import VerifiedToken
 from .credentials import ClientCredentials, Credentials
 from .ports import AccessTokens, Clock, KeyLookup, RefreshTokens, RevocationList, Store
@@ -128,7 +128,7 @@ class Introspection:
         record = await self._lookup.find(state.key_id, tenants=visible)
         if record is None or not record.live(now) or not record.roles:
             return None
-        if state.epoch < record.sessions_epoch:
+        if outdated(state, record):
             return None
         async with self._store.transaction() as tx:
             session = await tx.sessions.get(state.session_id)

@@ -13,7 +13,7 @@ from ..domain.authority import Authority, granted, regranted
 from ..domain.errors import bad_credentials
 from ..domain.ids import new_id
 from ..domain.model import KeyRecord, Revocation, RevocationKind, Session
-from ..domain.sessions import Lifetimes, RefreshState, is_retry, successor
+from ..domain.sessions import Lifetimes, RefreshState, is_retry, outdated, successor
 from ..domain.tokens import AccessToken
 from ..domain.trail import Actor, AuditEvent
 from .audiences import OWN, Target
@@ -110,7 +110,8 @@ class Issuing:
         """New tokens of a new session. Signs; reads and writes nothing. Raises Unavailable."""
         now = int(self._clock().timestamp())
         session_id = new_id()
-        if not with_refresh:
+        # An unlisted session is good for one epoch, and with a single token the next is another.
+        if not with_refresh or (record.single_token and authority.tenants is None):
             return self._answer(record, authority, session_id, now, None, target)
         end = _not_after(record, now + self._lifetimes.session)
         state = RefreshState(
@@ -138,17 +139,16 @@ class Issuing:
         now = self._clock()
         if state is None or state.expires_at <= now.timestamp():
             return Evidence(None, None, False, "not a refresh token, or expired")
-        unlisted = state.ceiling.tenants is None
         tenants = tenants_of(state, tenant_id)
         record = await self._lookup.find(state.key_id, tenants=tenants)
         if record is None:
             return Evidence(None, None, False, "no such key")
-        why = why_not(record, address, now)
-        if state.epoch < record.sessions_epoch:
-            why = why or "the sessions of that time were ended"
-        if unlisted and record.epoch != state.epoch:
-            why = why or "what was first granted is not known any more"
+        why = self.why_over(state, record, address)
         return Evidence(None, record, False, why) if why else Opened(state, record)
+
+    def why_over(self, state: RefreshState, record: KeyRecord, address: str | None) -> str:
+        """Why the session's key gives no more tokens now; empty when it does."""
+        return why_not(record, address, self._clock()) or outdated(state, record)
 
     def reauthorise(
         self,
@@ -280,11 +280,16 @@ class Issuing:
         )
 
 
-def tenants_of(state: RefreshState, chosen: str | None) -> list[str]:
-    """Those whose roles matter: the session's, or the one chosen now in an unlisted one."""
+def tenants_of(state: RefreshState, chosen: str | None) -> list[str] | None:
+    """Those whose roles matter: the session's, or in an unlisted one the one chosen now.
+
+    Without any they are not read, unless (None) for whom the tokens are depends on them.
+    """
     if state.ceiling.tenants is not None:
         return list(state.ceiling.tenants)
-    return [chosen] if chosen else []
+    if chosen is not None:
+        return [chosen]
+    return None if state.audiences else []
 
 
 def _not_after(record: KeyRecord, moment: int) -> int:

@@ -5,25 +5,37 @@ its secret; refresh tokens and kept answers die out. Nodes go on meanwhile: they
 secrets that they know.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..domain.trail import AuditEvent
-from .ports import Store, Transaction
+from .ports import Store, Transaction, UnmovedKey
 from .signing_keys import SigningKeyMaker
+
+#: API keys that are told by their ids.
+NAMED_KEYS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Dependence:
-    """How much still depends on earlier master secrets.
+    """How much depends on other master secrets than the newest one of this process's settings.
 
-    `resealed` signing keys were moved just now, `signing_keys` were not. `api_keys` could be used
-    and have a hash under an earlier secret, `kept_answers` are kept for repeated requests.
+    `newest` and `previous` are fingerprints of the secrets in the settings. `resealed` signing
+    keys were moved just now, `signing_keys` were not. `api_keys` could be used and have a hash
+    under another secret; `unmoved` are the oldest of them, `NAMED_KEYS` at most. `kept_answers`
+    are kept for repeated requests. `lost_keys` and `lost_answers` are those of both that no
+    secret in the settings reads.
     """
 
+    newest: str
+    previous: tuple[str, ...]
     resealed: int
     signing_keys: int
     api_keys: int
     kept_answers: int
+    lost_keys: int
+    lost_answers: int
+    unmoved: tuple[UnmovedKey, ...]
 
     @property
     def none(self) -> bool:
@@ -31,22 +43,27 @@ class Dependence:
         return not (self.signing_keys or self.api_keys or self.kept_answers)
 
 
+def fingerprint(version: int) -> str:
+    """A master secret's version for people, who compare nodes by it. It tells nothing of it."""
+    return f"{version:08x}"
+
+
 class MasterSecretRotation:
     """Moves what can be moved under the newest master secret."""
 
-    def __init__(self, store: Store, maker: SigningKeyMaker, version: int) -> None:
-        """`version` is the newest secret's."""
+    def __init__(self, store: Store, maker: SigningKeyMaker, versions: Sequence[int]) -> None:
+        """`versions` of the secrets in the settings, the newest first."""
         self._store = store
         self._maker = maker
-        self._version = version
+        self._versions = versions
 
     async def status(self) -> Dependence:
-        """What depends on earlier secrets. Changes nothing. Raises StorageNotReady."""
+        """What depends on other secrets. Changes nothing. Raises StorageNotReady."""
         async with self._store.transaction() as tx:
             return await self._counted(tx, 0)
 
     async def rotate(self) -> Dependence:
-        """Seals the signing keys anew; what depends on earlier secrets then. May be repeated.
+        """Seals the signing keys anew; what depends on other secrets then. May be repeated.
 
         Raises StorageNotReady for a key that no master secret in force opens.
         """
@@ -70,11 +87,18 @@ class MasterSecretRotation:
             return await self._counted(tx, resealed)
 
     async def _counted(self, tx: Transaction, resealed: int) -> Dependence:
-        now = await tx.now()
-        keys = await tx.signing_keys.all()
+        now, seals = await tx.now(), tx.seals
+        newest, *previous = self._versions
         return Dependence(
-            resealed,
-            sum(self._maker.resealed(key) is not None for key in keys),
-            await tx.seals.earlier_keys(self._version, now),
-            await tx.seals.earlier_answers(self._version, now),
+            newest=fingerprint(newest),
+            previous=tuple(fingerprint(version) for version in previous),
+            resealed=resealed,
+            signing_keys=sum(
+                self._maker.resealed(key) is not None for key in await tx.signing_keys.all()
+            ),
+            api_keys=await seals.keys_outside([newest], now),
+            kept_answers=await seals.answers_outside([newest], now),
+            lost_keys=await seals.keys_outside(self._versions, now),
+            lost_answers=await seals.answers_outside(self._versions, now),
+            unmoved=tuple(await seals.some_keys_outside([newest], now, NAMED_KEYS)),
         )

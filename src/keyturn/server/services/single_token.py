@@ -39,21 +39,22 @@ class SingleToken:
         """The key as it is now, in a new epoch of its user, and what `decide` says of it.
 
         All access tokens of the user end, with `end_sessions` all sessions, too. What was read
-        before may have changed by now, and what changes from now on raises the epoch once more:
-        so the key is read again while its user's row is held. `tenants` restricts the roles that
-        are read.
+        before may have changed while the call waited for its turn, and the new epoch outlives
+        every change that it waited for: so the key is read again while its user's row is held,
+        and `decide` must look at all of it once more, the credential included. `tenants`
+        restricts the roles that are read.
 
-        Raises what `decide` raises, Refusal `invalid_grant` for a key that has ended, Unavailable.
+        Raises what `decide` raises, Refusal `invalid_grant` for a key that is gone, Unavailable.
         """
         async with self._store.transaction() as tx:
-            await tx.api_keys.hold(record.key_id)
+            # Holds the user's row from here on. What changes the user meanwhile waits.
+            epochs = await tx.users.raise_epochs([record.user_id], end_sessions=end_sessions)
             now = await tx.now()
             fresh = await self._lookup.find(record.key_id, tenants=tenants)
-            if fresh is None or not fresh.live(now):
-                raise bad_credentials("the key ended while the call waited for its turn")
+            epoch = epochs.get(record.user_id)
+            if fresh is None or epoch is None:
+                raise bad_credentials("the key is gone")
             decided = decide(fresh)
-            epochs = await tx.users.raise_epochs([fresh.user_id], end_sessions=end_sessions)
-            epoch = epochs[fresh.user_id]
             end = now + self._lifetimes.longest_access
             entry = Revocation(RevocationKind.USER, fresh.user_id, end, epoch)
             await tx.revocations.add([entry])

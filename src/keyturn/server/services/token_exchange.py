@@ -41,7 +41,11 @@ class Presented:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for. `endpoints` are ids of the catalogue, None: no list."""
+    """What is asked for. `endpoints` are ids of the catalogue, None: no list.
+
+    `acting_until` (Unix seconds) is the end of what whoever acts came with; `parents` are the
+    tokens that the new one comes from, and ends with.
+    """
 
     tenant_id: str | None
     scope: frozenset[str] | None
@@ -49,6 +53,7 @@ class Wanted:
     target: Target
     acting: Acting | None
     acting_until: int | None
+    parents: tuple[str, ...]
 
 
 class TokenExchange:
@@ -95,6 +100,8 @@ class TokenExchange:
             raise _bad(actor, "the key or its user has changed")
         if why := why_not(record, address, self._clock()):
             raise _bad(actor, why)
+        if actor and not record.roles:
+            raise _bad(actor, "no role in any tenant that is active")
         return Presented(token, record)
 
     async def acting(self, subject: Presented, actor: Acting | None) -> Acting | None:
@@ -105,12 +112,12 @@ class TokenExchange:
         before = subject.token.actor
         if actor is None or actor.user_id == subject.token.user_id:
             return before
+        if before is not None and before.user_id == actor.user_id:
+            return replace(actor, before=before.before)
         chain = replace(actor, before=before)
         async with self._store.transaction() as tx:
             policy = effective(await tx.tenants.policies(subject.record.home_tenant_id))
         allowed = min(policy.max_delegations or 0, MOST_DELEGATIONS)
-        if before is not None and before.user_id == actor.user_id:
-            return before
         if 1 + sum(1 for _ in rules.actors(subject.token)) > allowed:
             raise invalid_request(
                 "The policy of the user's tenant lets nobody else act for the user.",
@@ -120,7 +127,7 @@ class TokenExchange:
 
     async def decide(self, subject: Presented, wanted: Wanted) -> Authority:
         """What the new token carries. Raises Refusal (domain.exchange), Unavailable."""
-        if len(subject.token.parents) >= MAX_PARENTS:
+        if len(wanted.parents) > MAX_PARENTS:
             raise invalid_request("The token was exchanged too often already.")
         named = await self._named(subject.token, wanted)
         opened = await self._opened(subject, wanted.endpoints, list(named))
@@ -133,9 +140,7 @@ class TokenExchange:
             opened=opened,
         )
 
-    async def issue(
-        self, subject: Presented, wanted: Wanted, authority: Authority, actor: Presented | None
-    ) -> TokenAnswer:
+    async def issue(self, subject: Presented, wanted: Wanted, authority: Authority) -> TokenAnswer:
         """The new token. Signs; where only one token may live, it ends the subject token.
 
         Raises Refusal, Unavailable.
@@ -152,8 +157,6 @@ class TokenExchange:
             epoch = record.epoch
         now = int(self._clock().timestamp())
         end = min(now + self._lifetimes.access_token, old.expires_at)
-        if actor is not None and wanted.acting is not None:
-            end = min(end, actor.token.expires_at)
         if wanted.acting_until is not None:
             end = min(end, wanted.acting_until)
         listed = wanted.endpoints if wanted.endpoints is not None else old.endpoints
@@ -169,7 +172,7 @@ class TokenExchange:
             tenant_id=authority.tenant_id,
             roles=authority.role_names,
             audiences=wanted.target.audiences,
-            parents=(old.jti, *old.parents),
+            parents=wanted.parents,
             actor=wanted.acting,
             endpoints=listed,
         )

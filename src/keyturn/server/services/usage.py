@@ -32,7 +32,8 @@ class Note:
     """What happened, without its time. Equal notes are counted together.
 
     `why` is one of the fixed reasons in this code, never text of the request. Without an
-    `action` it is the use of a key alone: it counts, and leaves no event.
+    `action` it is the use of a key alone: it counts, and leaves no event. `counts`: the key
+    itself was shown, and not a token of it. `acting_…`: who acts for the user.
     """
 
     action: str | None
@@ -43,6 +44,9 @@ class Note:
     tenant_id: str | None = None
     address: str | None = None
     why: str = ""
+    acting_user_id: str | None = None
+    acting_key_id: str | None = None
+    counts: bool = True
 
 
 @dataclass(slots=True)
@@ -112,18 +116,23 @@ class Usage:
         Any other error is raised, too. Notes that meet one `MAX_TRIES` times are dropped: one
         of them cannot be written, and would keep all others from being written for ever.
         """
-        while self._notes:
-            batch = dict(list(self._notes.items())[:_BATCH])
-            for note in batch:
-                del self._notes[note]
-            try:
-                await self._write(batch)
-            except Unavailable:
-                self._put_back(batch)
-                raise
-            except Exception:
-                self._put_back(self._tried(batch))
-                raise
+        busy: list[KeyUse] = []
+        try:
+            while self._notes:
+                batch = dict(list(self._notes.items())[:_BATCH])
+                for note in batch:
+                    del self._notes[note]
+                try:
+                    busy += await self._write(batch)
+                except Unavailable:
+                    self._put_back(batch)
+                    raise
+                except Exception:
+                    self._put_back(self._tried(batch))
+                    raise
+        finally:
+            for use in busy:
+                self._put_back(_use_alone(use))
         if self._dropped:
             log.warning("%d usage notes were dropped: too many distinct ones", self._dropped)
             self._dropped = 0
@@ -153,19 +162,27 @@ class Usage:
                 newer.rehash = newer.rehash or tally.rehash
                 newer.ends_old = newer.ends_old or tally.ends_old
 
-    async def _write(self, batch: dict[Note, _Tally]) -> None:
+    async def _write(self, batch: dict[Note, _Tally]) -> list[KeyUse]:
+        """The uses that are yet to be written, of keys that a change held."""
         uses: dict[str, KeyUse] = {}
         events = []
         for note, tally in batch.items():
             if note.action is not None:
                 events.append(_event(note.action, note, tally))
-            if note.key_id is not None and note.outcome == "granted":
+            if note.key_id is not None and note.counts and note.outcome == "granted":
                 before = uses.get(note.key_id)
                 uses[note.key_id] = _merged(before, note, tally)
         async with self._store.transaction() as tx:
             # In one order on every node, so that two nodes never wait for each other.
-            await tx.api_keys.note_uses([uses[key_id] for key_id in sorted(uses)])
+            busy = await tx.api_keys.note_uses([uses[key_id] for key_id in sorted(uses)])
             await tx.audit.add(events)
+        return [uses[key_id] for key_id in sorted(busy)]
+
+
+def _use_alone(use: KeyUse) -> dict[Note, _Tally]:
+    """The note of a use that is yet to be written; its event was."""
+    note = Note(None, "granted", "", key_id=use.key_id, address=use.address)
+    return {note: _Tally(use.at, use.at, use.count, use.rehash, use.ends_old)}
 
 
 def _merged(before: KeyUse | None, note: Note, tally: _Tally) -> KeyUse:
@@ -186,6 +203,9 @@ def _event(action: str, note: Note, tally: _Tally) -> AuditEvent:
     data: dict[str, str | int | None] = {"grant_type": note.grant_type, "count": tally.count}
     if note.why:
         data["why"] = note.why
+    if note.acting_user_id is not None:
+        data["acting_user_id"] = note.acting_user_id
+        data["acting_key_id"] = note.acting_key_id
     if tally.count > 1:
         data["first_at"] = tally.first.isoformat()
     return AuditEvent(

@@ -1,6 +1,13 @@
 """All settings: one frozen object, read once, refusing to be half-configured."""
 
 from .model import Settings, SettingsError, env_name
-from .sources import describe, load_settings
+from .sources import describe, load_settings, unknown_variables
 
-__all__ = ["Settings", "SettingsError", "describe", "env_name", "load_settings"]
+__all__ = [
+    "Settings",
+    "SettingsError",
+    "describe",
+    "env_name",
+    "load_settings",
+    "unknown_variables",
+]

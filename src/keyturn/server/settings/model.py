@@ -251,7 +251,10 @@ class Settings(BaseSettings):
     @classmethod
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value and not re.match(r"(rediss?|valkeys?|unix)(\+\w+)?://.", value.get_secret_value()):
-            raise ValueError("must be redis://host:port/0, or rediss:// for TLS")
+            raise ValueError(
+                "must be redis://host:port/0 (rediss:// for TLS), redis+cluster://host,host, or"
+                " redis+sentinel://host,host/name-of-the-primary"
+            )
         return value or None
 
     @field_validator("smtp_url")

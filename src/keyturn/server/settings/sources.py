@@ -18,7 +18,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import EnvSettingsSource
 
-from .model import CONFIG, FROM_FILE, Settings, SettingsError, env_name
+from .model import CONFIG, FROM_FILE, PREFIX, Settings, SettingsError, env_name
+
+_OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE|PORT)_\w+")
 
 
 def load_settings(
@@ -63,6 +65,25 @@ def describe() -> list[tuple[str, str, str, str]]:
             text = f"File that holds `{env_name(name)}`; set one of the two."
             rows.append((f"{env_name(name)}_FILE", "path", "", text))
     return rows
+
+
+def unknown_variables(others: Collection[str] = ()) -> dict[str, str | None]:
+    """`KEYTURN_…` in the environment that is no setting and none of `others`; what was meant.
+
+    Their values are not looked at. What Kubernetes sets for a Service named keyturn is left out.
+    """
+    known = {CONFIG, *map(env_name, Settings.model_fields), *others}
+    known |= {f"{env_name(name)}_FILE" for name in FROM_FILE}
+    # What all begin with makes no two of them alike.
+    short = sorted(name.removeprefix(PREFIX) for name in known)
+    found: dict[str, str | None] = {}
+    for name in sorted(os.environ):
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper in known or _OF_KUBERNETES.fullmatch(name):
+            continue
+        near = difflib.get_close_matches(upper.removeprefix(PREFIX), short, 1)
+        found[name] = PREFIX + near[0] if near else None
+    return found
 
 
 def _extra(field: FieldInfo, key: str) -> str:

@@ -15,11 +15,12 @@ from ..domain.errors import StorageNotReady
 from .engine import postgres_engine, sqlite_engine
 from .lookup_postgres import PostgresLookup
 from .lookup_sqlite import SqliteLookup
-from .schema import require_schema, revision_of
+from .schema import REVISIONS, require_schema, revision_of
 from .store import DatabaseStore
 from .urls import SqliteFile, is_sqlite, parse_url
 
 __all__ = [
+    "REVISIONS",
     "DatabaseStore",
     "PostgresLookup",
     "SqliteLookup",
@@ -32,11 +33,11 @@ __all__ = [
 ]
 
 
-async def migrate(url: str) -> None:
-    """Makes or updates the schema; see `migration.migrate`."""
+async def migrate(url: str) -> str | None:
+    """Makes or updates the schema, and gives the revision it had; see `migration.migrate`."""
     from .migration import migrate as work  # Alembic costs a start a fifth of a second
 
-    await work(url)
+    return await work(url)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
+from .faults import connecting
 from .urls import PostgresServer, SqliteFile
 
 # At DEBUG it prints every statement with its parameters: hashes and sealed keys (promise P8).
@@ -32,7 +33,13 @@ TRANSACTION_SECONDS = 8.0
 # after some times, is right for the usual one: of one with a thousand times as much it would read
 # all and sort it, for a page. And a first row that is likely found soon is no reason to read a
 # table from its beginning: it may be its last, or none.
-_PLANNING = {"plan_cache_mode": "force_custom_plan", "enable_seqscan": "off"}
+# A page is read along its index, and not all that it is a page of, to be sorted then: on today's
+# disks a row here and there costs no more than its neighbours do.
+_PLANNING = {
+    "plan_cache_mode": "force_custom_plan",
+    "enable_seqscan": "off",
+    "random_page_cost": "1.1",
+}
 
 
 async def connect_postgres(
@@ -45,26 +52,28 @@ async def connect_postgres(
 
     After a failover the old primary may still answer, read-only: refusing it here means that
     a replaced connection finds the new one (`target_session_attrs`, several hosts in the URL).
+    Raises Unavailable, in words.
     """
     chosen: dict[str, Any] = {}
     if "target_session_attrs=" not in server.dsn:
         chosen["target_session_attrs"] = "read-write"
-    return await asyncpg.connect(
-        server.dsn,
-        timeout=CONNECT_SECONDS,
-        # A little more than the server's own limit, whose answer is the better one.
-        command_timeout=statement_seconds + 1.0,
-        server_settings={
-            "application_name": "keyturn",
-            "timezone": "UTC",
-            # Compiling a plan costs more than any of our statements takes to run.
-            "jit": "off",
-            "statement_timeout": str(int(statement_seconds * 1000)),
-            "idle_in_transaction_session_timeout": str(int(IDLE_SECONDS * 1000)),
-            **(settings or {}),
-        },
-        **chosen,
-    )
+    with connecting(server.where, server.database):
+        return await asyncpg.connect(
+            server.dsn,
+            timeout=CONNECT_SECONDS,
+            # A little more than the server's own limit, whose answer is the better one.
+            command_timeout=statement_seconds + 1.0,
+            server_settings={
+                "application_name": "keyturn",
+                "timezone": "UTC",
+                # Compiling a plan costs more than any of our statements takes to run.
+                "jit": "off",
+                "statement_timeout": str(int(statement_seconds * 1000)),
+                "idle_in_transaction_session_timeout": str(int(IDLE_SECONDS * 1000)),
+                **(settings or {}),
+            },
+            **chosen,
+        )
 
 
 def postgres_engine(server: PostgresServer, *, pool_size: int, wait: float) -> AsyncEngine:

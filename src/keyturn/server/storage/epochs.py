@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 
 from .columns import greater
-from .tables import api_keys, installation, users
+from .tables import installation, users
 
 #: How far the floor rises at once. No user's epoch comes so far by single steps, and JSON keeps
 #: whole numbers up to 2**53.
@@ -19,6 +19,7 @@ def epoch_in_force() -> ColumnElement[Any]:
     return greater(users.c.epoch, _FLOOR)
 
 
-def sessions_epoch_in_force() -> ColumnElement[Any]:
-    """The epoch before which sessions are over, in a statement that has their users and keys."""
-    return greater(greater(users.c.sessions_epoch, api_keys.c.sessions_epoch), _FLOOR)
+def sessions_epoch_of(user_id: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The epoch before which all sessions of a user are over."""
+    epoch = greater(users.c.sessions_epoch, _FLOOR)
+    return select(epoch).where(users.c.id == user_id).scalar_subquery()

@@ -5,6 +5,8 @@ constraints stay `sqlalchemy.exc.IntegrityError` (repositories use ON CONFLICT w
 names an outcome), and mistakes in the SQL stay what they are: a 503 would hide them.
 """
 
+import errno
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +14,16 @@ from contextlib import contextmanager
 import asyncpg
 from sqlalchemy import exc
 
-from ..domain.errors import KeyturnError, Unavailable
+from ..domain.errors import Contended, KeyturnError, Unavailable
 
 # SQLSTATE classes that blame the statement, not the server: no data, cardinality, data,
 # integrity, syntax and access.
 _STATEMENT_FAULTS = ("02", "21", "22", "23", "42")
 
 _FOREIGN_KEY = "23503"
+
+# A deadlock, and a serialization failure: the loser was rolled back.
+_CONTENDED = ("40P01", "40001")
 
 # SQLite's result codes for a wrong statement: ERROR, CONSTRAINT, MISMATCH, MISUSE, RANGE.
 _SQLITE_STATEMENT_FAULTS = (1, 19, 20, 21, 25)
@@ -39,13 +44,61 @@ def translated() -> Iterator[None]:
             raise error.orig from None
         if error.orig is None or not is_fault(error.orig):
             raise
-        raise Unavailable(_describe(error.orig)) from error
+        raise _unavailable(error.orig) from error
     except exc.TimeoutError as error:
         raise Unavailable("no database connection became free in time") from error
     except _DRIVER_ERRORS as error:
         if not is_fault(error):
             raise
-        raise Unavailable(_describe(error)) from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: BaseException) -> Unavailable:
+    driver = error.__cause__ if isinstance(error.__cause__, _DRIVER_ERRORS) else error
+    lost = getattr(driver, "sqlstate", None) in _CONTENDED
+    return (Contended if lost else Unavailable)(_describe(error))
+
+
+@contextmanager
+def connecting(where: str, database: str) -> Iterator[None]:
+    """Turns faults of opening a connection into `Unavailable`, in words for who set it up.
+
+    Wrap the driver's connecting alone. `where` is host and port. The drivers' own messages name
+    the user.
+    """
+    try:
+        yield
+    except _DRIVER_ERRORS as error:
+        if not is_fault(error):
+            raise
+        server = where or "PostgreSQL"
+        named = f'"{database}"' if database else "named like its user"
+        match error:
+            case asyncpg.InvalidCatalogNameError():
+                create = f" (createdb {database})" if database else ""
+                why = f"the database {named} does not exist on {server}{create}"
+            case asyncpg.InvalidPasswordError():
+                why = f"{server} refused the password for the database {named}"
+            case asyncpg.InvalidAuthorizationSpecificationError():
+                why = f"{server} lets this user not into the database {named}"
+            case asyncpg.TooManyConnectionsError():
+                why = f"{server} has no more connections to give"
+            case socket.gaierror():
+                why = f"no address is known of {server}"
+            case TimeoutError():
+                why = f"{server} does not answer"
+            case OSError() if _refused(error):
+                why = f"{server} refuses connections"
+            case _:
+                why = f"{server}: {_describe(error)}"
+        raise Unavailable(why) from error
+
+
+def _refused(error: OSError) -> bool:
+    # Of several addresses, asyncio tells the errors as one text.
+    return isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(
+        error
+    )
 
 
 def is_fault(error: BaseException) -> bool:

@@ -224,11 +224,16 @@ class ApiKeyRepository:
         )
         return (await self._unit.run(statement)).rowcount > 0
 
-    async def note_uses(self, uses: Sequence[KeyUse]) -> None:
-        """Keys that are gone are passed over."""
-        # In the order of their ids, so that two processes' batches never lock crosswise. The
-        # first statement has locked every row when the others run.
-        ordered = sorted(uses, key=lambda use: use.key_id)
+    async def note_uses(self, uses: Sequence[KeyUse]) -> frozenset[str]:
+        """Keys that are gone are passed over, and those that a change holds: a batch that waited
+        for one while it holds others would make changes wait crosswise.
+        """
+        ids = sorted(use.key_id for use in uses)
+        there = select(api_keys.c.id).where(api_keys.c.id.in_(ids)).order_by(api_keys.c.id)
+        locked = there.with_for_update(key_share=True, skip_locked=True)
+        free = frozenset((await self._unit.run(locked)).scalars()) if ids else frozenset()
+        busy = frozenset((await self._unit.run(there)).scalars()) - free if ids else frozenset()
+        ordered = [use for use in sorted(uses, key=lambda u: u.key_id) if use.key_id in free]
         if ordered:
             await self._unit.run(
                 _NOTE_USE, [{**_used(u), "uses": u.count, "used_from": u.address} for u in ordered]
@@ -243,6 +248,7 @@ class ApiKeyRepository:
         ending = [_used(u) for u in ordered if u.ends_old]
         if ending:
             await self._unit.run(_END_OLD, ending)
+        return busy
 
     async def _count(self, condition: ColumnElement[bool], now: datetime, at_most: int) -> int:
         counted = _live(select(api_keys.c.id).where(condition), now).limit(at_most).subquery()

@@ -23,8 +23,10 @@ from .urls import SqliteFile, parse_url
 _ADVISORY_LOCK = 0x6B657974_75726E
 
 
-async def migrate(url: str) -> None:
+async def migrate(url: str) -> str | None:
     """Makes or updates the schema and the built-in roles; does nothing when all is there.
+
+    Gives the revision that was found; None when there was no schema.
 
     Safe when several processes start at once: one works, the others wait and find it done. All
     or nothing: schema, roles and revision are one transaction. A database that a newer version
@@ -45,8 +47,11 @@ async def migrate(url: str) -> None:
                     await connection.execute(
                         text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK}
                     )
-                if await connection.run_sync(_upgrade):
+                found = await connection.run_sync(current_revision)
+                if found is None or found in REVISIONS:
+                    await connection.run_sync(_upgrade)
                     await _keep_built_in_roles(Unit(connection))
+                return found
     finally:
         await engine.dispose()
 
@@ -59,15 +64,10 @@ def _config() -> Config:
     return config
 
 
-def _upgrade(connection: Connection) -> bool:
-    """False when the schema is a newer version's, whose roles are newer, too."""
-    current = current_revision(connection)
-    if current is not None and current not in REVISIONS:
-        return False
+def _upgrade(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    return True
 
 
 async def _keep_built_in_roles(unit: Unit) -> None:

@@ -4,20 +4,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select, update
+from sqlalchemy import ColumnElement, Row, literal, not_, or_, select, update
 
 from ..domain.ids import parse_id
 from ..domain.model import Session
 from ..domain.sessions import RefreshState
 from ..services.ports import Page, Slice
 from .columns import db_now, storable
-from .epochs import sessions_epoch_in_force
+from .epochs import sessions_epoch_of
 from .paging import page, sliced
 from .tables import api_keys, sessions, users
 from .unit import Unit
-
-# In a statement that has their users and keys in it.
-_SUPERSEDED = sessions.c.epoch < sessions_epoch_in_force()
 
 
 class SessionRepository:
@@ -100,7 +97,8 @@ class SessionRepository:
         """None for a malformed id."""
         if parse_id(user_id) is None:
             return Page(())
-        return await self._page(sessions.c.user_id == user_id, part, refreshed_since)
+        whose = literal(user_id, users.c.id.type)
+        return await self._page(sessions.c.user_id == user_id, whose, part, refreshed_since)
 
     async def of_key(
         self, key_id: str, part: Slice, *, refreshed_since: datetime | None = None
@@ -108,25 +106,27 @@ class SessionRepository:
         """None for a malformed id."""
         if not storable(key_id):
             return Page(())
-        return await self._page(sessions.c.key_id == key_id, part, refreshed_since)
+        whose = select(api_keys.c.user_id).where(api_keys.c.id == key_id).scalar_subquery()
+        return await self._page(sessions.c.key_id == key_id, whose, part, refreshed_since)
 
     async def _page(
-        self, condition: ColumnElement[bool], part: Slice, refreshed_since: datetime | None
+        self,
+        condition: ColumnElement[bool],
+        whose: ColumnElement[Any],
+        part: Slice,
+        refreshed_since: datetime | None,
     ) -> Page[Session]:
-        superseded = _SUPERSEDED.label("superseded")
-        wanted = (
-            select(sessions, superseded)
-            .join(users, users.c.id == sessions.c.user_id)
-            .join(api_keys, api_keys.c.id == sessions.c.key_id)
-            .where(condition)
-        )
+        """Sessions of one user. Of their keys nothing is asked but for a page's rows."""
+        by_user = sessions.c.epoch < sessions_epoch_of(whose)
+        its_key = select(api_keys.c.id).where(api_keys.c.id == sessions.c.key_id)
+        by_key = its_key.where(api_keys.c.sessions_epoch > sessions.c.epoch).exists()
+        wanted = select(sessions, or_(by_user, by_key).label("superseded")).where(condition)
         if refreshed_since is not None:
             wanted = wanted.where(
                 sessions.c.ended_at.is_(None),
                 sessions.c.expires_at > db_now(),
                 sessions.c.rotated_at > refreshed_since,
-                api_keys.c.revoked_at.is_(None),
-                ~_SUPERSEDED,
+                not_(by_user),
             )
         statement = sliced(wanted, part, sessions.c.id, backwards=True)
         return page((await self._unit.run(statement)).all(), part, _listed, "id")

@@ -38,6 +38,20 @@ class PostgresServer:
 
     dsn: str
 
+    @property
+    def where(self) -> str:
+        """Host and port, as far as the URL tells them: never user or password."""
+        parts = urlsplit(self.dsn)
+        options = dict(parse_qsl(parts.query))
+        host = parts.netloc.rpartition("@")[2] or options.get("host", "")
+        return host + (f":{options['port']}" if host and "port" in options else "")
+
+    @property
+    def database(self) -> str:
+        """The database's name; empty when the URL has none."""
+        parts = urlsplit(self.dsn)
+        return unquote(parts.path[1:]) or dict(parse_qsl(parts.query)).get("database", "")
+
     def __repr__(self) -> str:
         return "PostgresServer()"
 

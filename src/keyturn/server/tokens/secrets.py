@@ -21,12 +21,14 @@ class DerivedKeys:
 
     def __init__(self, secrets: Sequence[str], purpose: str, length: int) -> None:
         """`secrets` newest first; `length` in bytes."""
-        versions = [int.from_bytes(_derive(s, "version", 4), "big") & 0x7FFF_FFFF for s in secrets]
+        self.versions = tuple(
+            int.from_bytes(_derive(s, "version", 4), "big") & 0x7FFF_FFFF for s in secrets
+        )
         self._keys = {
             version: _derive(secret, purpose, length)
-            for version, secret in zip(versions, secrets, strict=True)
+            for version, secret in zip(self.versions, secrets, strict=True)
         }
-        self.version = versions[0]
+        self.version = self.versions[0]
         self.current = self._keys[self.version]
 
     def get(self, version: int) -> bytes | None:

@@ -140,9 +140,9 @@ class KeySealer:
         self._keys = keys
 
     @property
-    def version(self) -> int:
-        """The newest master secret's."""
-        return self._keys.version
+    def versions(self) -> tuple[int, ...]:
+        """Those of the master secrets in force, the newest first."""
+        return self._keys.versions
 
     def new(self, algorithm: str, slot: str, now: datetime) -> StoredSigningKey:
         """A new key; `kid` is its RFC 7638 thumbprint."""

@@ -110,8 +110,9 @@ class OwnKeys:
         """
         async with self._changes.begin(caller.actor, caller.record.home_tenant_id) as change:
             key = await _own(change.tx, caller, key_id)
+            bounds = await bounds_of(change.tx, self._lookup, caller)
             if key.id != caller.token.key_id:
-                need_within(key, await bounds_of(change.tx, self._lookup, caller))
+                need_within(key, bounds)
             last = self._changes.last_token_ends(change.now)
             return await listed(change.tx, await revoke_key(change, key, last))
 

@@ -13,6 +13,7 @@ from ..callers import TenantCaller
 from ..ports import ApiKeyFormat, Page, Slice, Store, Transaction
 from .changes import Change, Changes, Once, Versions, need_version
 from .delegation import bounds_for_others
+from .ending import end_sessions_of_users
 from .key_making import MadeKey, WantedKey, make_key
 from .offboarding import delete, disable
 from .standing import (
@@ -110,7 +111,8 @@ class ServiceUserManagement:
     ) -> ServiceUser:
         """Changes what the user is called and whether it has one token at a time.
 
-        Its email stays. Raises Refusal `not_found`, `stale`, `conflict` when the name is taken.
+        Its email stays. With one token at a time, those that it has end. Raises Refusal
+        `not_found`, `stale`, `conflict` when the name is taken.
         """
         async with self._changes.begin(caller.actor, caller.tenant_id) as change:
             user = await home_service_user(change.tx, caller, user_id)
@@ -124,6 +126,9 @@ class ServiceUserManagement:
             if edited != user:
                 await _need_free_name(change.tx, edited)
                 edited = await change.tx.users.save(edited)
+                if edited.single_token and not user.single_token:
+                    last = self._changes.last_token_ends(change.now)
+                    await end_sessions_of_users(change, [user.id], last)
                 change.note(
                     "service_user.changed", user.id, before=_told(user), after=_told(edited)
                 )

@@ -11,8 +11,9 @@ from ...domain.errors import invalid_request, not_found
 from ...domain.model import ApiKey, Session, User
 from ...domain.sessions import Lifetimes
 from ..callers import OwnCaller, TenantCaller
-from ..ports import Page, Slice, Store, Transaction
+from ..ports import KeyLookup, Page, Slice, Store, Transaction
 from .changes import Changes
+from .delegation import bounds_of
 from .ending import ENDED, end_session, end_sessions_of_users
 from .key_states import KeyState, ListedKey, listed_page
 from .standing import need_standing
@@ -37,10 +38,13 @@ class ListedSession:
 class OwnSessions:
     """The sessions of whoever calls."""
 
-    def __init__(self, store: Store, changes: Changes, lifetimes: Lifetimes) -> None:
+    def __init__(
+        self, store: Store, changes: Changes, lifetimes: Lifetimes, lookup: KeyLookup
+    ) -> None:
         self._store = store
         self._changes = changes
         self._lifetimes = lifetimes
+        self._lookup = lookup
 
     async def list(
         self, caller: OwnCaller, part: Slice, *, live: bool = False
@@ -71,8 +75,12 @@ class OwnSessions:
                 change.note("session.ended", session.id)
 
     async def end_all(self, caller: OwnCaller) -> None:
-        """Ends all sessions and tokens of the caller, those by which it calls among them."""
+        """Ends all sessions and tokens of the caller, those by which it calls among them.
+
+        Raises Refusal `insufficient_scope` for a token that carries less than its key gives.
+        """
         async with self._changes.begin(caller.actor, caller.record.home_tenant_id) as change:
+            await bounds_of(change.tx, self._lookup, caller)
             user_id = caller.record.user_id
             last = self._changes.last_token_ends(change.now)
             await end_sessions_of_users(change, [user_id], last)

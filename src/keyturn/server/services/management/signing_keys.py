@@ -156,7 +156,11 @@ async def _need_root(tx: Transaction, caller: TenantCaller) -> None:
 
 async def _need_place(tx: Transaction, ring: Ring, new: StoredSigningKey) -> None:
     if new.algorithm not in ring.wanted:
-        raise conflict("Neither the setting nor a resource server asks for its algorithm.")
+        # One of three names, not what was sent.
+        raise conflict(
+            f"Nobody asks for {new.algorithm} keys: neither KEYTURN_SIGNING_ALGORITHM nor a"
+            " resource server."
+        )
     if any(key.kid == new.kid for key in ring.keys):
         raise conflict("This key is here already.")
     if await tx.revocations.find([(RevocationKind.SIGNING_KEY, new.kid)]):

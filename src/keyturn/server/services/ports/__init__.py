@@ -5,7 +5,16 @@ nothing else for a fault. Repositories never commit: `Store.transaction` does, o
 """
 
 from .catalogue import Endpoints, Permissions
-from .credentials import ApiKeys, Holding, KeyLookup, KeyUse, Seals, Sessions, SigningKeys
+from .credentials import (
+    ApiKeys,
+    Holding,
+    KeyLookup,
+    KeyUse,
+    Seals,
+    Sessions,
+    SigningKeys,
+    UnmovedKey,
+)
 from .housekeeping import Housekeeping, Perishable
 from .identity import Invitations, Memberships, Roles, Tenants, Users
 from .mail import Mail, Mailer
@@ -61,5 +70,6 @@ __all__ = [
     "Tail",
     "Tenants",
     "Transaction",
+    "UnmovedKey",
     "Users",
 ]

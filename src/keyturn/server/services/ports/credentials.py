@@ -122,8 +122,11 @@ class ApiKeys(Protocol):
         """False when there is no such key or it was revoked before."""
         ...
 
-    async def note_uses(self, uses: Sequence[KeyUse]) -> None:
-        """Adds counts, keeps the latest time and its address, ends old secrets."""
+    async def note_uses(self, uses: Sequence[KeyUse]) -> frozenset[str]:
+        """Adds counts, keeps the latest time and its address, ends old secrets.
+
+        Never waits for who else is at a key: gives the ids of those, for another time.
+        """
         ...
 
 
@@ -156,8 +159,8 @@ class Sessions(Protocol):
     ) -> Page[Session]:
         """A user's sessions, the latest begun first. Keys: the id.
 
-        With `refreshed_since`, those alone that were refreshed since then, have not ended, were
-        not superseded, and are of keys that were not revoked.
+        With `refreshed_since`, those alone that were refreshed since then, have not ended, and
+        were not superseded with all of their user's. (What became of their keys is not asked.)
         """
         ...
 
@@ -168,16 +171,29 @@ class Sessions(Protocol):
         ...
 
 
-class Seals(Protocol):
-    """What was hashed or sealed under other master secrets than the newest, whose `version` is
-    given.
-    """
+@dataclass(frozen=True, slots=True)
+class UnmovedKey:
+    """An API key with a hash under a master secret that is to go, and whose it is."""
 
-    async def earlier_keys(self, version: int, now: datetime) -> int:
+    id: str
+    username: str
+    last_used_at: datetime | None
+
+
+class Seals(Protocol):
+    """What was hashed or sealed under other master secrets than those of the given versions."""
+
+    async def keys_outside(self, versions: Collection[int], now: datetime) -> int:
         """How many API keys that can be used still."""
         ...
 
-    async def earlier_answers(self, version: int, now: datetime) -> int:
+    async def some_keys_outside(
+        self, versions: Collection[int], now: datetime, limit: int
+    ) -> Sequence[UnmovedKey]:
+        """The oldest of them."""
+        ...
+
+    async def answers_outside(self, versions: Collection[int], now: datetime) -> int:
         """How many kept answers that count still."""
         ...
 
