@@ -99,7 +99,7 @@ class TestEveryCommandOfManagement:
 def test_a_policy_says_what_each_setting_is() -> None:
     texts = {p.name: getattr(p, "help", None) for p in COMMANDS["tenant policy"].params}
     for field in fields(Policy):
-        assert "Default: " in texts[field.name]
+        assert "Default: " in str(texts[field.name])
 
 
 class TestRoot:

@@ -208,6 +208,10 @@ class TokenRules(RuleBasedStateMachine):
                 self._refreshed(node, answer, expected, session, generation)
             return multiple(*self.model.tokens[count:])
 
+    # Half of what happens ends sessions: they shall live to see some refreshes.
+    often_refresh = more_often_refresh = refresh
+    often_replay = replay
+
     @rule(
         target=tokens,
         of=tokens,

@@ -30,11 +30,10 @@ from keyturn.server.storage.tables import sessions
 
 @dataclass(frozen=True)
 class Mutant:
-    """`what` is wrong, and what a machine run `within` so many steps finds. `seed()` seeds it."""
+    """`what` is wrong; `seed()` seeds it, as long as its block lasts."""
 
     name: str
     what: str
-    within: int
     seed: Callable[[], AbstractContextManager[Any]]
 
 
@@ -106,61 +105,51 @@ MUTANTS = (
     Mutant(
         "grace ignores the generation",
         "an older refresh token is answered, too, while the session's last step is young",
-        1_000,
         lambda: patch.object(issuing, "is_retry", _any_generation),
     ),
     Mutant(
         "grace never ends",
         "a spent refresh token gets its successor however late",
-        3_000,
         lambda: patch.object(issuing, "is_retry", _for_ever),
     ),
     Mutant(
         "epoch not raised",
         "tokens from before a change of what a user may do stay good",
-        500,
         lambda: patch.object(Change, "reauthorise", _not_reauthorised),
     ),
     Mutant(
         "marker not checked",
         "a Redis that was flushed is believed",
-        6_000,
         lambda: patch.object(Link, "read", _always_complete),
     ),
     Mutant(
         "compare-and-swap dropped",
         "any generation advances the session",
-        1_000,
         lambda: patch.object(SessionRepository, "advance", _advance_without_comparing),
     ),
     Mutant(
         "reuse goes unpunished",
         "the session lives on",
-        1_000,
         lambda: patch.object(issuing.Issuing, "_end_reused", _reuse_without_end),
     ),
     Mutant(
         "refresh does not look at key and user",
         "what was revoked or disabled is refreshed",
-        1_000,
         lambda: patch.object(issuing, "why_not", _no_reason),
     ),
     Mutant(
         "ceiling forgotten",
         "a refresh gives more than was first granted",
-        2_000,
         lambda: patch.object(issuing, "regranted", _without_ceiling),
     ),
     Mutant(
         "revocation not told to Redis",
         "the other node hears of it by its tail only",
-        1_000,
         lambda: patch.object(KeptList, "publish", _only_here),
     ),
     Mutant(
         "tail dropped",
         "a revoker without Redis is never heard",
-        3_000,
         lambda: patch.object(Follower, "catch_up", _no_news),
     ),
 )

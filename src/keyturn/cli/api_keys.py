@@ -243,7 +243,7 @@ def revoke(
 
     Examples:
       keyturn api-key revoke deploy --yes
-      keyturn api-key revoke 'first key' --mine
+      keyturn api-key revoke laptop --mine
     """
     path = _path(call, key, mine)
     profile = call.api.profile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ from sqlalchemy.exc import DBAPIError
 
 from keyturn.server.domain.errors import Contended, Unavailable
 from keyturn.server.storage import PostgresLookup, Storage, engine, open_storage, store
+from keyturn.server.storage.faults import connecting
 from keyturn.server.storage.tables import users
 from keyturn.server.storage.unit import Unit
+from keyturn.server.storage.urls import PostgresServer
 from tests.contracts.storage.world import NOW, World
 
 
@@ -217,3 +220,43 @@ async def test_one_of_two_that_wait_crosswise_is_told_so(postgres_url: str) -> N
             change(world.user, other), change(other, world.user), return_exceptions=True
         )
         assert [type(outcome) for outcome in outcomes if outcome] == [Contended]
+
+
+class TestConnecting:
+    @pytest.mark.parametrize(
+        ("fault", "said"),
+        [
+            (asyncpg.InvalidPasswordError("ada: s3cret"), "db:5432 refused the password"),
+            (asyncpg.InvalidCatalogNameError("ada"), 'database "x" does not exist on db:5432 (cre'),
+            (asyncpg.InvalidAuthorizationSpecificationError("ada"), "not into the database"),
+            (asyncpg.TooManyConnectionsError("ada"), "no more connections"),
+            (socket.gaierror(-2, "ada"), "no address is known of db:5432"),
+            (TimeoutError("ada"), "db:5432 does not answer"),
+            (ConnectionRefusedError(errno.ECONNREFUSED, "ada"), "db:5432 refuses connections"),
+            (OSError(f"Multiple: [Errno {errno.ECONNREFUSED}] ada, …"), "refuses connections"),
+            (ConnectionResetError("ada"), "db:5432: database: ConnectionResetError"),
+        ],
+        ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+    )
+    def test_says_what_is_wrong_and_where_and_not_as_whom(
+        self, fault: Exception, said: str
+    ) -> None:
+        server = PostgresServer("postgresql://ada:s3cret@db:5432/x")
+        with pytest.raises(Unavailable) as caught, connecting(server.where, server.database):
+            raise fault
+        assert said in caught.value.detail
+        assert "ada" not in caught.value.detail
+        assert "s3cret" not in caught.value.detail
+
+    @pytest.mark.parametrize(
+        ("dsn", "where", "database"),
+        [
+            ("postgresql://u:p@[::1]:5433/a%20b", "[::1]:5433", "a b"),
+            ("postgresql://u@one:1,two:2/x?sslmode=require", "one:1,two:2", "x"),
+            ("postgresql:///x?host=/run/pg&port=5433&password=p", "/run/pg:5433", "x"),
+            ("postgresql://", "", ""),
+        ],
+    )
+    def test_where_it_is(self, dsn: str, where: str, database: str) -> None:
+        server = PostgresServer(dsn)
+        assert (server.where, server.database) == (where, database)

@@ -9,11 +9,8 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
-    bindparam,
-    case,
     func,
     insert,
-    null,
     or_,
     select,
     update,
@@ -23,6 +20,7 @@ from ..domain.errors import invalid_request, not_found
 from ..domain.ids import parse_id
 from ..domain.model import ApiKey, KeyHash, Rotation
 from ..services.ports import Holding, KeyUse, Page, Slice
+from . import key_uses
 from .columns import db_now, storable
 from .epochs import epoch_in_force
 from .paging import page, sliced
@@ -31,44 +29,6 @@ from .unit import Unit, Values
 
 _HASHES = ("hash", "pepper_version", "old_hash", "old_pepper_version")
 _LISTED = [c for c in api_keys.c if c.name not in _HASHES]
-
-_used_at = bindparam("used_at", type_=api_keys.c.last_used_at.type)
-_is_later = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < _used_at)
-_of_key = api_keys.c.id == bindparam("key_id")
-_NOTE_USE = (
-    update(api_keys)
-    .where(_of_key)
-    .values(
-        use_count=api_keys.c.use_count + bindparam("uses"),
-        last_used_at=case((_is_later, _used_at), else_=api_keys.c.last_used_at),
-        last_used_from=case(
-            (_is_later, bindparam("used_from", type_=api_keys.c.last_used_from.type)),
-            else_=api_keys.c.last_used_from,
-        ),
-    )
-)
-# Uses are written down later than they happen, and the secret may have been changed in between:
-# what they say is of the secret before, then, and must not touch the new one.
-_not_since_changed = or_(api_keys.c.rotated_at.is_(None), api_keys.c.rotated_at <= _used_at)
-_REHASH = (
-    update(api_keys)
-    .where(_of_key, api_keys.c.pepper_version != bindparam("new_version"), _not_since_changed)
-    .values(hash=bindparam("new_hash"), pepper_version=bindparam("new_version"))
-)
-_END_OLD = (
-    update(api_keys)
-    .where(
-        _of_key,
-        api_keys.c.old_ends_on_use,
-        api_keys.c.old_hash.is_not(None),
-        _not_since_changed,
-    )
-    .values(
-        old_hash=null(),
-        old_pepper_version=null(),
-        old_until=case((api_keys.c.old_until > _used_at, _used_at), else_=api_keys.c.old_until),
-    )
-)
 
 
 class ApiKeyRepository:
@@ -225,30 +185,8 @@ class ApiKeyRepository:
         return (await self._unit.run(statement)).rowcount > 0
 
     async def note_uses(self, uses: Sequence[KeyUse]) -> frozenset[str]:
-        """Keys that are gone are passed over, and those that a change holds: a batch that waited
-        for one while it holds others would make changes wait crosswise.
-        """
-        ids = sorted(use.key_id for use in uses)
-        there = select(api_keys.c.id).where(api_keys.c.id.in_(ids)).order_by(api_keys.c.id)
-        locked = there.with_for_update(key_share=True, skip_locked=True)
-        free = frozenset((await self._unit.run(locked)).scalars()) if ids else frozenset()
-        busy = frozenset((await self._unit.run(there)).scalars()) - free if ids else frozenset()
-        ordered = [use for use in sorted(uses, key=lambda u: u.key_id) if use.key_id in free]
-        if ordered:
-            await self._unit.run(
-                _NOTE_USE, [{**_used(u), "uses": u.count, "used_from": u.address} for u in ordered]
-            )
-        rehashed = [
-            {**_used(u), "new_hash": u.rehash.digest, "new_version": u.rehash.pepper_version}
-            for u in ordered
-            if u.rehash is not None
-        ]
-        if rehashed:
-            await self._unit.run(_REHASH, rehashed)
-        ending = [_used(u) for u in ordered if u.ends_old]
-        if ending:
-            await self._unit.run(_END_OLD, ending)
-        return busy
+        """Keys that are gone are passed over."""
+        return await key_uses.note(self._unit, uses)
 
     async def _count(self, condition: ColumnElement[bool], now: datetime, at_most: int) -> int:
         counted = _live(select(api_keys.c.id).where(condition), now).limit(at_most).subquery()
@@ -266,10 +204,6 @@ class ApiKeyRepository:
 def _live(statement: Select[Any], now: datetime | ColumnElement[Any]) -> Select[Any]:
     never = api_keys.c.expires_at.is_(None)
     return statement.where(api_keys.c.revoked_at.is_(None), or_(never, api_keys.c.expires_at > now))
-
-
-def _used(use: KeyUse) -> Values:
-    return {"key_id": use.key_id, "used_at": use.at}
 
 
 def _changeable(key: ApiKey) -> Values:
