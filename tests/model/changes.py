@@ -193,15 +193,6 @@ class Machine(TokenRules):
 
     # --- time and faults -------------------------------------------------------------------
 
-    @rule(of=tokens)
-    def grace_ends(self, of: Token) -> None:
-        """The session's last refresh was long ago."""
-        session = of.session
-        if session.live > 0 and session.in_grace:
-            with self.step("A"):
-                self.run(self.world.age(session.id))
-                session.in_grace = False
-
     @rule()
     @precondition(lambda self: self.flushed_at < self.steps)
     def flush_redis(self) -> None:

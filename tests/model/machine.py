@@ -173,9 +173,34 @@ class TokenRules(RuleBasedStateMachine):
         return self._refresh(node, of.session, max(0, of.session.live - 1))
 
     @rule(target=tokens, node=NODE, of=tokens, back=st.integers(2, 4))
-    def replay(self, node: str, of: Token, back: int) -> Given:
-        """With an older one, if there is: somebody stole it, or was stolen from."""
-        return self._refresh(node, of.session, max(0, of.session.live - back))
+    def replay(self, node: str, of: Token, back: int) -> MultipleResults[Token]:
+        """With an older one, after two refreshes at least: somebody stole it, or was stolen from."""
+        session, count = of.session, len(self.model.tokens)
+        for _ in range(session.live, 2):
+            self._refresh(node, session, session.live)
+        self._refresh(node, session, max(0, session.live - back))
+        return multiple(*self.model.tokens[count:])
+
+    @rule(target=tokens, node=NODE, of=tokens)
+    def retry_too_late(self, node: str, of: Token) -> MultipleResults[Token]:
+        """The refresh before once more, when the grace is over."""
+        session, count = of.session, len(self.model.tokens)
+        if session.live == 0:
+            self._refresh(node, session, 0)
+        self._grace_ends(session)
+        self._refresh(node, session, max(0, session.live - 1))
+        return multiple(*self.model.tokens[count:])
+
+    @rule(of=tokens)
+    def grace_ends(self, of: Token) -> None:
+        """The session's last refresh was long ago."""
+        self._grace_ends(of.session)
+
+    def _grace_ends(self, session: Session) -> None:
+        if session.live > 0 and session.in_grace:
+            with self.step("A"):
+                self.run(self.world.age(session.id))
+                session.in_grace = False
 
     def _refresh(
         self, node: str, session: Session, generation: int, tenant: str | None = None
@@ -209,8 +234,7 @@ class TokenRules(RuleBasedStateMachine):
             return multiple(*self.model.tokens[count:])
 
     # Half of what happens ends sessions: they shall live to see some refreshes.
-    often_refresh = more_often_refresh = refresh
-    often_replay = replay
+    more_often = refresh
 
     @rule(
         target=tokens,
