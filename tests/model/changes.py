@@ -28,7 +28,6 @@ class Machine(TokenRules):
     def __init__(self) -> None:
         super().__init__()
         self.without_redis: set[str] = set()
-        self.flushed_at = 0
 
     # --- revocation ------------------------------------------------------------------------
 
@@ -194,13 +193,13 @@ class Machine(TokenRules):
     # --- time and faults -------------------------------------------------------------------
 
     @rule()
-    @precondition(lambda self: self.flushed_at < self.steps)
+    @precondition(lambda self: not self.just_flushed)
     def flush_redis(self) -> None:
         """FLUSHALL: no entry is left, and no marker."""
         with self.step("A"):
             self.run(self.world.flush_redis())
             self.run(self.checks.look(self.checks.listed()))
-            self.flushed_at = self.steps
+        self.just_flushed = True
 
     @rule(node=NODE)
     def lose_redis(self, node: str) -> None:

@@ -60,6 +60,7 @@ class TokenRules(RuleBasedStateMachine):
         self.run(self.cast.make())
         self.model = self.cast.model
         self.checks = Checks(self.world, self.model)
+        self.just_flushed = True
         # Hypothesis would leave some rules out of each example, often most of them.
         self._rules_strategy.enabled_rules_strategy = st.just(Every())
 
@@ -72,12 +73,19 @@ class TokenRules(RuleBasedStateMachine):
         revived, and about the others in turns.
         """
         type(self).steps += 1
-        try:
+        self.just_flushed = False
+        with self._watched():
             with self._heard(node) as changed:
                 yield
             self.run(self.checks.look(changed))
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Remembers that there was a violation, whatever Hypothesis makes of it."""
+        try:
+            yield
         except Violation:
-            type(self).caught_in = self.caught_in or self.steps
+            type(self).caught_in = self.caught_in or self.steps or 1
             raise
 
     @contextmanager
@@ -95,9 +103,10 @@ class TokenRules(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Each example leaves two nodes that share Redis."""
-        self.run(self.checks.settle())
-        self.run(self.checks.look(self.checks.listed()))
-        self.run(self.world.settled())
+        with self._watched():
+            self.run(self.checks.settle())
+            self.run(self.checks.look(self.checks.listed()))
+            self.run(self.world.settled())
 
     def _verdicts(self) -> dict[Token, tuple[bool, object]]:
         model = self.model
@@ -174,7 +183,7 @@ class TokenRules(RuleBasedStateMachine):
 
     @rule(target=tokens, node=NODE, of=tokens, back=st.integers(2, 4))
     def replay(self, node: str, of: Token, back: int) -> MultipleResults[Token]:
-        """With an older one, after two refreshes at least: somebody stole it, or was stolen from."""
+        """With an older one, after two refreshes at least: somebody stole it."""
         session, count = of.session, len(self.model.tokens)
         for _ in range(session.live, 2):
             self._refresh(node, session, session.live)

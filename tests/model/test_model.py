@@ -44,6 +44,11 @@ class Explorer:
         return self._machine.steps
 
     @property
+    def violated(self) -> bool:
+        """Whether there was a violation."""
+        return self._machine.caught_in > 0
+
+    @property
     def caught_in(self) -> int:
         """The step of the first violation."""
         return self._machine.caught_in or self.steps
@@ -53,9 +58,7 @@ class Explorer:
         settings = hypothesis.settings(
             max_examples=-(-steps // STEPS_AN_EXAMPLE),
             stateful_step_count=STEPS_AN_EXAMPLE,
-            phases=[Phase.generate, Phase.shrink]
-            if (tell and not os.environ.get("NOSHRINK"))
-            else [Phase.generate],
+            phases=[Phase.generate, Phase.shrink] if tell else [Phase.generate],
             verbosity=Verbosity.normal if tell else Verbosity.quiet,
             deadline=None,
             database=None,
@@ -82,7 +85,14 @@ def explore(world: World, steps: int) -> None:
     while taken < steps:
         explorer = Explorer(world, seed)
         # Some of Hypothesis' examples are short, and some steps find nothing to do.
-        explorer.explore(int(1.3 * (steps - taken)) + STEPS_AN_EXAMPLE)
+        try:
+            explorer.explore(int(1.3 * (steps - taken)) + STEPS_AN_EXAMPLE)
+        except Flaky:
+            # Hypothesis repeats beginnings, and two nodes need not answer alike twice (who of two
+            # at once was first, what was heard when): it gives up on this seed then. A violation
+            # is one, however seldom.
+            if explorer.violated:
+                raise
         taken += explorer.steps
         seed += 1
     each = (time.monotonic() - started) / taken
