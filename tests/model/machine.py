@@ -53,6 +53,8 @@ class TokenRules(RuleBasedStateMachine):
     steps: ClassVar[int] = 0
     #: Which of them was the first violation; 0: none.
     caught_in: ClassVar[int] = 0
+    #: What they said. Hypothesis forgets those that it cannot repeat.
+    violations: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,8 +86,9 @@ class TokenRules(RuleBasedStateMachine):
         """Remembers that there was a violation, whatever Hypothesis makes of it."""
         try:
             yield
-        except Violation:
+        except Violation as violation:
             type(self).caught_in = self.caught_in or self.steps or 1
+            type(self).violations = (*self.violations, str(violation))
             raise
 
     @contextmanager

@@ -53,6 +53,11 @@ class Explorer:
         return self._machine.caught_in > 0
 
     @property
+    def violations(self) -> tuple[str, ...]:
+        """What they said."""
+        return self._machine.violations
+
+    @property
     def caught_in(self) -> int:
         """The step of the first violation."""
         return self._machine.caught_in
@@ -89,6 +94,7 @@ def explore(world: World, steps: int, *, tell: bool = True) -> Iterator[Explorer
             # at once was first, what was heard when): it gives up on this seed then. A violation
             # is one, however seldom.
             if explorer.violated and tell:
+                print(f"seed {seed}:", *explorer.violations, sep="\n")
                 raise
         taken += explorer.steps
         seed += 1
