@@ -235,24 +235,20 @@ class Model:
     def refresh(self, session: Session, generation: int, tenant: Tenant | None) -> Grant | str:
         """Spends the live generation; gives the same again to a retry; all else ends the session.
 
-        A key or session that is over, or a tenant where nothing is left, is refused before anything
-        is spent.
+        A key or session that is over is refused before anything else; a tenant where nothing is
+        left before anything is spent.
         """
-        if not session.standing:
+        if not session.standing or session.ended:
+            return INVALID_GRANT
+        is_live = generation == session.live
+        if not is_live and not (generation == session.live - 1 and session.in_grace):
+            session.ended = True
             return INVALID_GRANT
         grant = self.regranted(session, tenant)
-        if isinstance(grant, str):
-            return grant
-        if session.ended:
-            return INVALID_GRANT
-        if generation == session.live:
+        if is_live and not isinstance(grant, str):
             session.live += 1
             session.in_grace = True
-            return grant
-        if generation == session.live - 1 and session.in_grace:
-            return grant
-        session.ended = True
-        return INVALID_GRANT
+        return grant
 
     def give_out(self, text: str, session: Session, grant: Grant) -> Token:
         """Notes a token that is given out now."""
