@@ -10,22 +10,24 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from keyturn.server.domain.endpoints import (
-    FOR_ALL,
-    MAX_OPENING,
+from keyturn.paths import (
     MAX_PATH,
     MAX_SEGMENTS,
-    METHODS,
-    Endpoint,
     Opening,
     answering,
     best_match,
-    check_opening,
     matches,
-    mentioned,
     opens,
-    search,
     segments,
+)
+from keyturn.server.domain.endpoints import (
+    FOR_ALL,
+    MAX_OPENING,
+    METHODS,
+    Endpoint,
+    check_opening,
+    mentioned,
+    search,
     shape,
 )
 from keyturn.server.domain.errors import Code, Refusal

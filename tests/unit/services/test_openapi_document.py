@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.server.domain.endpoints import FOR_ALL, MAX_OPENING, METHODS, opens, shape
+from keyturn.paths import opens
+from keyturn.server.domain.endpoints import FOR_ALL, MAX_OPENING, METHODS, shape
 from keyturn.server.domain.errors import Code, Refusal
 from keyturn.server.services.openapi_document import (
     MAX_OPERATIONS,

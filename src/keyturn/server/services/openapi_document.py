@@ -9,15 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..domain.endpoints import (
-    FOR_ALL,
-    MAX_OPENING,
-    MAX_PATH,
-    METHODS,
-    Opening,
-    check_opening,
-    shape,
-)
+from ...paths import MAX_PATH, Opening
+from ..domain.endpoints import FOR_ALL, MAX_OPENING, METHODS, check_opening, shape
 from ..domain.errors import Refusal, invalid_request
 from ..domain.permissions import is_permission
 

@@ -20,7 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from ..domain.endpoints import Endpoint, Entry, segments
+from ...paths import segments
+from ..domain.endpoints import Endpoint, Entry
 from ..domain.errors import Refusal, conflict
 from ..domain.ids import parse_id
 from .columns import db_now, lists_any

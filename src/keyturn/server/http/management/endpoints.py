@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
-from ...domain.endpoints import MAX_OPENING, MAX_PATH, METHODS, Endpoint
+from ....paths import MAX_PATH
+from ...domain.endpoints import MAX_OPENING, METHODS, Endpoint
 from ...services.callers import Needs
 from ...services.management.catalogue import (
     Catalogue,

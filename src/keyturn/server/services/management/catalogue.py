@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from ....paths import Opening
 from ...domain.administration import may_give
 from ...domain.endpoints import (
     Endpoint,
-    Opening,
     administers_users,
     check_opening,
     mentioned,

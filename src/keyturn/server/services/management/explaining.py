@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ...domain.endpoints import Endpoint, answering, best_match, opens, segments, shape
+from ....paths import answering, best_match, opens, segments
+from ...domain.endpoints import Endpoint, shape
 from ...domain.errors import Code, Refusal
 from ...domain.model import ApiKey, Role
 from ..callers import TenantCaller
