@@ -95,7 +95,7 @@ async def check(response: httpx.Response) -> None:
         return
     media = response.headers["content-type"].partition(";")[0]
     assert media in content, f"{method} {path} {status} answered {media}"
-    if media == "application/x-ndjson":
+    if media in ("application/x-ndjson", "text/event-stream"):
         return
     schema = _absolute(content[media]["schema"])
     Draft202012Validator(schema, registry=_registry()).validate(response.json())

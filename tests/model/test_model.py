@@ -1,7 +1,7 @@
 """Random interleavings over two nodes, against the model; and seeded bugs, which it must catch.
 
 `KEYTURN_MODEL_SEED=7` explores others than the usual ones. `make test-faults` takes 2,000 steps; to
-look for longer, `KEYTURN_MODEL_STEPS=10000 make test-faults ARGS="-n0 -s tests/model -k random"`.
+look for longer, `KEYTURN_MODEL_STEPS=10000 make test-faults ARGS="-n0 -s tests/model -k many"`.
 """
 
 from __future__ import annotations

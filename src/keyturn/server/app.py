@@ -19,6 +19,7 @@ from .http.management import management_operations
 from .http.middleware import RequestFrame
 from .http.operation import Doors
 from .http.published import Check, Published
+from .http.resources import Followers, ResourceParts, resource_operations
 from .http.routes import Surface, oauth_paths, routes
 from .http.stopping import Stopping
 from .http.tokens import token_operations
@@ -27,7 +28,7 @@ from .oauth.bridge import TokenEndpoint
 from .oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
 from .oauth.metadata import metadata
 from .parts import JWKS_MAX_AGE, Parts, open_parts, open_signer, open_usage
-from .revocation import KeptList, open_revocation_list
+from .revocation import KeptList, digest, open_revocation_list
 from .services.audiences import Audiences
 from .services.callers import Callers
 from .services.credentials import Credentials
@@ -53,10 +54,12 @@ from .services.management.service_users import ServiceUserManagement
 from .services.management.sessions import OwnSessions, SessionManagement
 from .services.management.signing_keys import SigningKeyManagement
 from .services.management.tenants import TenantManagement
+from .services.policy_bundle import PolicyBundles
 from .services.ports import Mailer, Passwords, Store
 from .services.revoking import Revoking
 from .services.token_exchange import TokenExchange
 from .services.usage import Usage
+from .services.verifying import Verifying
 from .settings import Settings, load_settings
 from .tokens.access import AccessTokenSigner
 from .tokens.answers import SealedAnswers
@@ -226,6 +229,16 @@ def _wire(
             RevocationEndpoint(revoking),
             IntrospectionEndpoint(introspection, settings.issuer, settings.audience),
             callers,
+        ),
+        *resource_operations(
+            ResourceParts(
+                callers=callers,
+                feed=revocations.feed,
+                bundles=PolicyBundles(store, digest),
+                verifying=Verifying(lookup, store, utc_now, settings.audience),
+                followers=Followers(settings.max_followers),
+                stopping=stopping,
+            )
         ),
         *management_operations(management, settings.base_path),
     ]

@@ -82,6 +82,7 @@ async def open_signer(
         settings.issuer,
         settings.audience,
         f"{settings.base_url}/users/me",
+        f"{settings.base_url}/auth/verify",
         int(settings.lifetimes.longest_access.total_seconds()),
     )
     follower = KeyringFollower(parts.signing_keys, parts.sealer, settings.eddsa_header)

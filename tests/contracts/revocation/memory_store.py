@@ -1,7 +1,7 @@
 """A `Store` in memory with revocations only, whose faults a test can switch on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import cast
@@ -39,7 +39,7 @@ class MemoryRevocations:
             rows = [row for _, row in self.rows.values() if still_counts(row, now)]
         else:
             rows = [row for at, row in self.rows.values() if at > int(cursor)]
-        return Tail(tuple(rows), str(self.written))
+        return Tail(tuple(rows), str(self.written), now)
 
     def _put(self, entry: Revocation) -> None:
         self.written += 1
@@ -96,6 +96,9 @@ class MemoryStore:
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         return self._transaction()
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Nobody is told: the tail must do."""
 
     async def ping(self) -> None:
         if self.down:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, cast
@@ -30,6 +30,9 @@ class FakeStore:
         self.rounds = 0
         self.entered = asyncio.Event()
         self.housekeeping = self
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        raise AssertionError("nobody listens here")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

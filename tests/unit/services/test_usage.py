@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -66,6 +66,9 @@ class FakeStore:
         self.sizes: list[int] = []
         self.busy: frozenset[str] = frozenset()
         self.entered, self.failed, self.committed = (asyncio.Event() for _ in range(3))
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        raise AssertionError("nobody listens here")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

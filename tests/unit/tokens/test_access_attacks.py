@@ -5,6 +5,7 @@ import hmac
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import OctKey, import_key
 
 from keyturn.server.domain.errors import Code, Refusal
-from keyturn.server.tokens.access import MAX_TEXT, Issuing
+from keyturn.server.tokens.access import MAX_TEXT
 
 from .conftest import AUDIENCE, ISSUER, ISSUING, PROPERTY, Signing
 from .test_access import MAP, ONE, fresh, part
@@ -75,7 +76,7 @@ class Forge:
         return f"{signed}.{b64(sealer.open(own, 'EdDSA').sign(signed.encode()))}"
 
     def elsewhere(self, issuer: str, audience: str) -> str:
-        issuing = Issuing(issuer, audience, ISSUING.claims_endpoint, ISSUING.longest_life)
+        issuing = replace(ISSUING, issuer=issuer, audience=audience)
         return self.signing.sibling(issuing).sign(fresh(self.signing, ONE))
 
     def compressed(self) -> str:

@@ -247,6 +247,8 @@ class KeyRecord:
 class RevocationKind(StrEnum):
     """What a revocation kills: one token, those of a session, a key, a user's or everybody's
     earlier epochs, a suspended tenant, or a signing key.
+
+    `policy` kills no token, but what resource servers keep of a tenant's roles and endpoints.
     """
 
     TOKEN = "token"  # noqa: S105 - a kind, not a secret
@@ -256,6 +258,7 @@ class RevocationKind(StrEnum):
     TENANT = "tenant"
     SIGNING_KEY = "signing_key"
     EVERYTHING = "everything"
+    POLICY = "policy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ class AccessToken:
     `audiences` are the resource servers that it is for; none: the installation's audience.
     `parents` are the ids of the tokens that it was exchanged from, the latest first: it ends
     when one of them is revoked. `endpoints` are the only ones that it opens; None: no such
-    list. `signed_by` is the signing key's id, once it was verified.
+    list, or (`unlisted_endpoints`) one too long for a token. `signed_by` is the signing key's id,
+    once it was verified.
     """
 
     jti: str
@@ -46,6 +47,7 @@ class AccessToken:
     parents: tuple[str, ...] = ()
     actor: Acting | None = None
     endpoints: tuple[str, ...] | None = None
+    unlisted_endpoints: bool = False
     signed_by: str = field(default="", compare=False)
 
 

@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 from starlette.requests import Request
@@ -21,8 +23,10 @@ class RequestFrame:
     """Gives each request its id, and says afterwards what became of it.
 
     When too much is in flight it answers 503 at once, so that nothing piles up (promise P5).
-    Who waits for a body is not in flight: a slow client takes nobody's place. Health is let
-    through. When the process is to stop, and when there are too many connections, each answer
+    Who waits for a body is not in flight: a slow client takes nobody's place; nor is who waits
+    for news (`scope["keyturn.aside"]`). Health is let through.
+
+    When the process is to stop, and when there are too many connections, each answer
     is its connection's last.
     """
 
@@ -49,17 +53,15 @@ class RequestFrame:
             return
         request_id = _request_id(scope)
         scope["keyturn.request_id"] = request_id
+        scope["keyturn.aside"] = self._aside
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started, status = time.perf_counter(), 500
         bounded = not scope["path"].startswith("/health/")
         crowded = "keyturn.crowded" in scope  # says BoundedHttp
 
         async def arriving() -> Message:
-            self._in_flight -= 1
-            try:
+            with self._aside():
                 message = await receive()
-            finally:
-                self._in_flight += 1
             if bounded:
                 self._check()
             return message
@@ -88,6 +90,15 @@ class RequestFrame:
             if status >= self._least_status:
                 self._log(scope, status, started)
             structlog.contextvars.unbind_contextvars("request_id")
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """For as long as a request only waits: it is not in flight."""
+        self._in_flight -= 1
+        try:
+            yield
+        finally:
+            self._in_flight += 1
 
     def _check(self, *, crowded: bool = False) -> None:
         if crowded:

@@ -70,8 +70,8 @@ class IntrospectionEndpoint:
             body["roles"] = live.roles[token.tenant_id]
         else:
             body["tenants"] = live.roles
-        if token.endpoints is not None:
-            body["endpoints"] = token.endpoints
+        if live.endpoints is not None:
+            body["endpoints"] = live.endpoints
         if token.actor is not None:
             body["act"] = _act(token.actor)
         return body

@@ -5,16 +5,17 @@
 | module | what |
 |---|---|
 | `memory` | the local copy that every node keeps |
-| `follower` | keeps it in step with the database: a tail every half second |
+| `follower` | keeps it in step with the database: a tail every half second, and when woken |
 | `redis`, `redis_addresses`, `redis_entries` | connections, where to, and what is kept there |
 | `shared` | when this node trusts Redis, and how it fills it |
 | `gathering` | many small questions at once, asked as few large ones |
+| `feed` | what this node knows in order, for resource servers to follow |
 | `lists` | the port itself: who is asked, and whose answer counts |
 
 How soon is a revocation known? The node that publishes it refuses with its next request. The
 others do, too, with Redis, and whenever they ask the database: because Redis is down, or because
 they could not read it for `follower.FRESH_FOR` seconds. Without Redis they hear of it by their
-tail, within a second.
+tail, within a second; PostgreSQL's NOTIFY has them read it at once, where it works.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from datetime import UTC, datetime
 
 from ..domain.errors import StorageNotReady
 from ..services.ports import Clock, Store
+from .feed import Feed, digest
 from .follower import Follower
 from .gathering import end
 from .lists import KeptList, State, Truth
@@ -32,7 +34,7 @@ from .redis import Link, RedisFault
 from .redis_addresses import check_url
 from .shared import SharedCopy, may_evict
 
-__all__ = ["KeptList", "State", "open_revocation_list", "require_no_eviction"]
+__all__ = ["KeptList", "State", "digest", "open_revocation_list", "require_no_eviction"]
 
 #: The slowest tail with which "within a second" holds for every node (seconds).
 SLOWEST_TAIL = 0.5
@@ -79,6 +81,7 @@ async def open_revocation_list(
     async with AsyncExitStack() as stack:
         local = LocalCopy(clock)
         follower = Follower(store, local, interval=tail_interval)
+        feed = Feed(local, follower)
         truth = Truth(store, patience=database_timeout)
         stack.push_async_callback(truth.close)
         shared = None
@@ -93,12 +96,14 @@ async def open_revocation_list(
             stack.push_async_callback(shared.close)
             follower.on_news = shared.write_later
         stack.push_async_callback(end, asyncio.create_task(follower.follow(), name="tail"))
+        hearing = asyncio.create_task(store.listen(follower.wake), name="notifications")
+        stack.push_async_callback(end, hearing)
         firsts = [follower.tried]
         if shared is not None:
             stack.push_async_callback(end, asyncio.create_task(shared.keep(), name="redis"))
             firsts.append(shared.tried)
         await _opened(firsts)
-        yield KeptList(local, follower, truth, shared)
+        yield KeptList(local, follower, truth, shared, feed)
 
 
 async def require_no_eviction(redis_url: str, *, timeout: float = 0.1) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from ..domain.errors import KeyturnError, Unavailable
 from ..domain.model import Revocation, RevocationKind
@@ -21,6 +22,8 @@ LEARNED_AT_ONCE = 1000
 #: After so long without a tail everything is read anew (seconds): the database does not keep
 #: for ever what it would have told.
 ALL_ANEW_AFTER = 600.0
+#: Between two tails, however often it is woken (seconds).
+SHORTEST_PAUSE = 0.01
 #: A node that has not read the database for this long says so (seconds). Longer than `FRESH_FOR`:
 #: one slow tail is no news for an operator.
 REPORTED_AFTER = 3.0
@@ -36,7 +39,11 @@ class Follower:
         #: Called with what a tail delivered that was not known here.
         self.on_news: Callable[[Sequence[Revocation]], None] | None = None
         #: Called with what this node hears of, or makes itself.
-        self.listener: Callable[[Sequence[Revocation]], None] | None = None
+        self.listeners: list[Callable[[Sequence[Revocation]], None]] = []
+        #: Called when a tail begins, and with its time when all that it told is known here.
+        self.on_start: Callable[[], None] | None = None
+        self.on_end: Callable[[datetime], None] | None = None
+        self._woken = asyncio.Event()
         self._cursor: str | None = None
         self._turn = asyncio.Lock()
         self._read_at: float | None = None
@@ -71,8 +78,12 @@ class Follower:
         for entry in entries:
             self._told_meanwhile.add((entry.kind, entry.subject))
             self._local.learn(entry)
-        if self.listener is not None:
-            self.listener(entries)
+        for listener in self.listeners:
+            listener(entries)
+
+    def wake(self) -> None:
+        """Has the next tail begin soon: another node may have revoked something."""
+        self._woken.set()
 
     async def catch_up(self) -> None:
         """Takes in all that was committed before this call. Raises `Unavailable`."""
@@ -80,6 +91,8 @@ class Follower:
             self._told_meanwhile.clear()
             started = asyncio.get_running_loop().time()
             cursor = self._cursor if self.age < ALL_ANEW_AFTER else None
+            if self.on_start is not None:
+                self.on_start()
             async with self._store.transaction() as tx:
                 tail = await tx.revocations.tail(cursor)
             entries = tail.entries if cursor is not None else (*tail.entries, *self._gone(tail))
@@ -100,8 +113,11 @@ class Follower:
             if not held_back:
                 self._cursor = tail.cursor
                 self._read_at = started
-        if news and self.listener is not None:
-            self.listener(news)
+            if news:
+                for listener in self.listeners:
+                    listener(news)
+            if not held_back and self.on_end is not None:
+                self.on_end(tail.at)
         if news and self.on_news is not None:
             self.on_news(news)
 
@@ -115,10 +131,14 @@ class Follower:
         ]
 
     async def follow(self) -> None:
-        """Tails for ever, `interval` seconds from start to start. Ends by cancellation only."""
+        """Tails for ever, `interval` seconds from start to start, and sooner when woken.
+
+        Ends by cancellation only.
+        """
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
+            self._woken.clear()
             try:
                 await self.catch_up()
                 self._local.sweep()
@@ -129,9 +149,17 @@ class Follower:
                     logger.info("the revocations are read from the database again")
                 self._failing = False
             self.tried.set()
-            # At least a tenth of the interval: a slow database is not asked without a pause.
-            rest = started + self._interval - loop.time()
-            await asyncio.sleep(max(rest, self._interval / 10))
+            # Woken or not, it reads for a fifth of the time at most: a slow database, or one in
+            # which very much is revoked, is not asked without a pause.
+            took = loop.time() - started
+            rest = max(self._interval - took, self._interval / 10)
+            pause = min(max(4 * took, SHORTEST_PAUSE), rest)
+            await asyncio.sleep(pause)
+            try:
+                async with asyncio.timeout(rest - pause):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
 
     def _report(self, error: Exception) -> None:
         if not self._failing:

@@ -8,6 +8,7 @@ from ..domain.errors import Unavailable
 from ..domain.model import Revocation, RevocationKind
 from ..domain.revocations import Subject, stronger
 from ..services.ports import Store
+from .feed import Feed
 from .follower import Follower
 from .gathering import Gathering
 from .memory import LocalCopy, lifted
@@ -63,8 +64,15 @@ class KeptList:
     """The list of a node: its local copy, Redis if there is one, and the truth behind them."""
 
     def __init__(
-        self, local: LocalCopy, follower: Follower, truth: Truth, shared: SharedCopy | None
+        self,
+        local: LocalCopy,
+        follower: Follower,
+        truth: Truth,
+        shared: SharedCopy | None,
+        feed: Feed,
     ) -> None:
+        #: What resource servers follow.
+        self.feed = feed
         self._local = local
         self._follower = follower
         self._truth = truth
@@ -97,7 +105,7 @@ class KeptList:
 
     def listen(self, listener: Callable[[Sequence[Revocation]], None]) -> None:
         """Has `listener` called with what this node's tail hears of, or `publish` is given."""
-        self._follower.listener = listener
+        self._follower.listeners.append(listener)
 
     def state(self) -> State:
         """Whether all is as it should be, and if not, what an operator should know."""

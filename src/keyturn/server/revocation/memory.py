@@ -35,6 +35,10 @@ class LocalCopy:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def known(self, subject: Subject) -> bool:
+        """Whether there is an entry, which may have expired a moment ago."""
+        return subject in self._entries
+
     def find(self, subjects: Iterable[Subject]) -> dict[Subject, Revocation]:
         """The entries of those subjects that still count."""
         now = self._clock()

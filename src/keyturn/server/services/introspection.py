@@ -18,10 +18,14 @@ Roles = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class LiveAccess:
-    """A live access token, and of its tenants those that the asker may know of."""
+    """A live access token, and of its tenants those that the asker may know of.
+
+    `endpoints` are the only ones that it opens; None: no such list.
+    """
 
     token: VerifiedToken
     roles: Roles
+    endpoints: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,8 @@ class Introspection:
                 for tenant, names in token.roles.items()
                 if tenant in visible and tenant not in gone
             }
-        return LiveAccess(token, roles) if roles else None
+        listed = record.endpoint_ids if token.endpoints is None else token.endpoints
+        return LiveAccess(token, roles, listed) if roles else None
 
     async def _refresh_token(
         self, state: RefreshState, visible: Sequence[str]

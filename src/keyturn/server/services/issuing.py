@@ -29,6 +29,9 @@ from .ports import (
 )
 from .single_token import SingleToken
 
+#: Endpoints that a token lists (each takes 40 bytes); with more it says where to ask.
+MAX_LISTED_ENDPOINTS = 50
+
 
 @dataclass(frozen=True, slots=True)
 class TokenAnswer:
@@ -257,6 +260,7 @@ class Issuing:
         if state is not None:
             expires_at = min(expires_at, state.session_ends_at)
         scope = authority.scope
+        listed = listed_endpoints(record)
         token = AccessToken(
             jti=new_id(),
             user_id=record.user_id,
@@ -269,6 +273,8 @@ class Issuing:
             tenant_id=authority.tenant_id,
             roles=authority.role_names,
             audiences=target.audiences,
+            endpoints=listed,
+            unlisted_endpoints=listed is None and record.endpoint_ids is not None,
         )
         return TokenAnswer(
             access_token=self._access.sign(token, target.algorithm),
@@ -290,6 +296,12 @@ def tenants_of(state: RefreshState, chosen: str | None) -> list[str] | None:
     if chosen is not None:
         return [chosen]
     return None if state.audiences else []
+
+
+def listed_endpoints(record: KeyRecord) -> tuple[str, ...] | None:
+    """The key's allow-list as a token carries it; None: it has none, or one too long."""
+    ids = record.endpoint_ids
+    return tuple(sorted(ids)) if ids is not None and len(ids) <= MAX_LISTED_ENDPOINTS else None
 
 
 def _not_after(record: KeyRecord, moment: int) -> int:

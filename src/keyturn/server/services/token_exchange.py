@@ -21,7 +21,7 @@ from ..domain.sessions import Lifetimes
 from ..domain.tokens import AccessToken, Acting, VerifiedToken
 from .audiences import Target
 from .credentials import why_not
-from .issuing import Issuing, TokenAnswer
+from .issuing import Issuing, TokenAnswer, listed_endpoints
 from .ports import AccessTokens, Clock, KeyLookup, RevocationList, Store
 from .reach import named_in
 
@@ -160,6 +160,8 @@ class TokenExchange:
         if wanted.acting_until is not None:
             end = min(end, wanted.acting_until)
         listed = wanted.endpoints if wanted.endpoints is not None else old.endpoints
+        if listed is None:
+            listed = listed_endpoints(subject.record)
         token = AccessToken(
             jti=new_id(),
             user_id=old.user_id,
@@ -175,6 +177,7 @@ class TokenExchange:
             parents=wanted.parents,
             actor=wanted.acting,
             endpoints=listed,
+            unlisted_endpoints=listed is None and subject.record.endpoint_ids is not None,
         )
         return TokenAnswer(
             access_token=self._access.sign(token, wanted.target.algorithm),

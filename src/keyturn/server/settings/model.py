@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -28,6 +28,7 @@ from .checks import (
     check_strength,
     check_together,
 )
+from .fields import setting
 
 PREFIX = "KEYTURN_"
 CONFIG = "KEYTURN_CONFIG"
@@ -46,15 +47,6 @@ class SettingsError(Exception):
 def env_name(name: str) -> str:
     """The environment variable of a setting."""
     return PREFIX + name.upper()
-
-
-def _setting(kind: str, default: object, text: str, *, shown: str = "", **more: Any) -> Any:
-    """A field. `kind` and `shown` (the default, if it is derived) are for the README's table."""
-    if not callable(default):
-        more["default"] = default
-    else:
-        more["default_factory"] = default
-    return Field(description=text, json_schema_extra={"kind": kind, "shown": shown}, **more)
 
 
 def _listening_at(values: dict[str, Any]) -> str:
@@ -80,122 +72,129 @@ class Settings(BaseSettings):
     )
 
     # Order matters: a derived default sees only the fields above it.
-    host: str = _setting("text", "127.0.0.1", "Address to listen on.", min_length=1)
-    port: int = _setting("integer", 8080, "TCP port to listen on.", ge=1, le=65_535)
-    workers: int = _setting(
+    host: str = setting("text", "127.0.0.1", "Address to listen on.", min_length=1)
+    port: int = setting("integer", 8080, "TCP port to listen on.", ge=1, le=65_535)
+    workers: int = setting(
         "integer", 1, "Worker processes. More than one needs PostgreSQL.", ge=1, le=256
     )
-    tls_cert_file: Path | None = _setting("path", None, "Certificate chain (PEM) to serve TLS.")
-    tls_key_file: Path | None = _setting("path", None, "The certificate's private key (PEM).")
-    allow_http: bool = _setting(
+    tls_cert_file: Path | None = setting("path", None, "Certificate chain (PEM) to serve TLS.")
+    tls_key_file: Path | None = setting("path", None, "The certificate's private key (PEM).")
+    allow_http: bool = setting(
         "true or false", False, "Allow a plain http public URL or issuer beyond loopback."
     )
-    public_url: str = _setting(
+    public_url: str = setting(
         "URL",
         _listening_at,
         "Where clients reach the service; a path is kept, for a proxy that adds one.",
         shown="http://127.0.0.1:8080",
     )
-    issuer: str = _setting(
+    issuer: str = setting(
         "URL",
         _origin,
         "The tokens' `iss`. Never taken from a request.",
         shown="public URL without its path",
     )
-    audience: str = _setting(
+    audience: str = setting(
         "text", lambda v: v["issuer"], "The tokens' `aud`.", shown="the issuer", min_length=1
     )
-    base_path: str = _setting("path", "/iam", "What the routes stand below; `/` for nothing.")
+    base_path: str = setting("path", "/iam", "What the routes stand below; `/` for nothing.")
 
-    database_url: SecretStr = _setting(
+    database_url: SecretStr = setting(
         "secret URL", SecretStr(""), "`sqlite:///file` or `postgresql://user@host/name`. Required."
     )
-    database_pool_size: int = _setting(
+    database_pool_size: int = setting(
         "integer", 10, "Database connections of one process, at most.", ge=1, le=1_000
     )
-    database_wait: float = _setting(
+    database_wait: float = setting(
         "seconds", 2.0, "Longest wait for a connection or an answer, then 503.", gt=0, le=60
     )
-    redis_url: SecretStr | None = _setting(
+    redis_url: SecretStr | None = setting(
         "secret URL", None, "Redis or Valkey for the revocation list; without it in process."
     )
-    redis_timeout: float = _setting(
+    redis_timeout: float = setting(
         "seconds", 0.1, "Longest wait for Redis, then the database is asked.", gt=0, le=10
     )
-    redis_allow_eviction: bool = _setting(
+    redis_allow_eviction: bool = setting(
         "true or false", False, "Start on a Redis that drops entries when its memory is full."
     )
 
-    master_secret: SecretStr = _setting(
+    master_secret: SecretStr = setting(
         "secret", SecretStr(""), "What all keys derive from: 32 characters or more. Required."
     )
-    previous_master_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = _setting(
+    previous_master_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = setting(
         "secrets, one a line", (), "Earlier master secrets, newest first: still read, never used."
     )
-    signing_algorithm: Literal["ES256", "RS256", "Ed25519"] = _setting(
+    signing_algorithm: Literal["ES256", "RS256", "Ed25519"] = setting(
         "ES256, RS256, Ed25519", "ES256", "How access tokens are signed."
     )
-    eddsa_header: Literal["EdDSA", "Ed25519"] = _setting(
+    eddsa_header: Literal["EdDSA", "Ed25519"] = setting(
         "EdDSA, Ed25519", "EdDSA", "The `alg` of Ed25519: the name that all know, or RFC 9864's."
     )
-    signing_key_max_age: int = _setting(
+    signing_key_max_age: int = setting(
         "seconds", 2_592_000, "How old a signing key gets before the next one signs; 0: any age.",
         ge=0, le=315_360_000,
     )  # fmt: skip
-    access_token_lifetime: int = _setting(
+    access_token_lifetime: int = setting(
         "seconds", 300, "Life of an access token.", ge=1, le=86_400
     )
-    refresh_token_lifetime: int = _setting(
+    refresh_token_lifetime: int = setting(
         "seconds", 1_800, "Life of each refresh token.", ge=1, le=31_536_000
     )
-    session_max_lifetime: int = _setting(
+    session_max_lifetime: int = setting(
         "seconds", 36_000, "Absolute end of a session, however often refreshed.",
         ge=1, le=31_536_000,
     )  # fmt: skip
-    refresh_grace: int = _setting(
+    refresh_grace: int = setting(
         "seconds", 10, "How long a spent refresh token gets the same successor; 0 is strict.",
         ge=0, le=300,
     )  # fmt: skip
-    grants: Annotated[frozenset[Grant], NoDecode] = _setting(
+    grants: Annotated[frozenset[Grant], NoDecode] = setting(
         "list",
         frozenset({"password", "client_credentials", "refresh_token", "token_exchange"}),
         "Grants that are answered, separated by commas.",
         shown="password,client_credentials,refresh_token,token_exchange",
     )
 
-    smtp_url: SecretStr | None = _setting(
+    smtp_url: SecretStr | None = setting(
         "secret URL", None, "Mail server: `smtp://user:password@host:587` or `smtps://…:465`."
     )
-    mail_from: str = _setting(
+    mail_from: str = setting(
         "text", "", "Sender of mails: an address, or `Name <address>`. Needed for SMTP."
     )
 
-    max_body: int = _setting(
+    max_body: int = setting(
         "bytes", 65_536, "Largest request body; above it 413.", ge=1_024, le=16_777_216
     )
-    max_in_flight: int = _setting(
+    max_in_flight: int = setting(
         "integer", 1_024, "Requests answered at once by one process; above it 503.", ge=1
     )
-    max_connections: int = _setting(
+    max_connections: int = setting(
         "integer", 4_096, "Open connections of one process; above it 503.", ge=1, le=1_000_000
     )
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = _setting(
+    max_followers: int = setting(
+        "integer",
+        1024,
+        "Resource servers of one process that wait for revocations at once; above it 503.",
+        ge=1,
+        le=100_000,
+    )
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = setting(
         "list", (), "Networks (CIDR, by commas) whose `X-Forwarded-For` is believed."
     )
-    shutdown_drain: int = _setting(
+    shutdown_drain: int = setting(
         "seconds", 5, "After SIGTERM, how long connections are still accepted.", ge=0, le=600
     )
-    shutdown_grace: int = _setting(
+    shutdown_grace: int = setting(
         "seconds", 20, "How long requests in flight may finish after that.", ge=0, le=3_600
     )
 
-    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
         "debug, info, warning, error", "info", "What is logged, from this level on."
     )
-    log_format: Literal["json", "console"] = _setting(
+    log_format: Literal["json", "console"] = setting(
         "json, console", "json", "One JSON object a line, or text for people."
     )
-    access_log: Literal["off", "errors", "all"] = _setting(
+    access_log: Literal["off", "errors", "all"] = setting(
         "off, errors, all", "errors", "Which requests are logged; errors: status 400 and above."
     )
 

@@ -15,6 +15,7 @@ from ..domain.errors import StorageNotReady
 from .engine import postgres_engine, sqlite_engine
 from .lookup_postgres import PostgresLookup
 from .lookup_sqlite import SqliteLookup
+from .notifications import Notifications
 from .schema import REVISIONS, require_schema, revision_of
 from .store import DatabaseStore
 from .urls import SqliteFile, is_sqlite, parse_url
@@ -54,9 +55,10 @@ async def open_storage(
 ) -> AsyncIterator[Storage]:
     """Opens the database and closes it at the end.
 
-    On PostgreSQL up to `pool_size` connections serve the store, and as many the lookup; SQLite
-    has one that writes and one that looks up. `wait` is how many seconds a call waits for a free
-    one. Raises StorageNotReady, Unavailable, and ValueError for a URL it does not know.
+    On PostgreSQL up to `pool_size` connections serve the store, and as many the lookup, and one
+    listens for other nodes; SQLite has one that writes and one that looks up. `wait` is how many
+    seconds a call waits for a free one. Raises StorageNotReady, Unavailable, and ValueError for a
+    URL it does not know.
     """
     target = parse_url(url)
     if isinstance(target, SqliteFile):
@@ -66,12 +68,14 @@ async def open_storage(
     try:
         await require_schema(engine, target)
         lookup: PostgresLookup | SqliteLookup
+        notifications: Notifications | None = None
         if isinstance(target, SqliteFile):
             lookup = SqliteLookup(target)
         else:
             lookup = PostgresLookup(target, size=pool_size, wait=wait)
+            notifications = Notifications(target)
         try:
-            yield Storage(DatabaseStore(engine), lookup)
+            yield Storage(DatabaseStore(engine, notifications), lookup)
         finally:
             await lookup.close()
     finally:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
+    Table,
     bindparam,
     delete,
     func,
@@ -89,6 +90,13 @@ class EndpointRepository:
             )
         )
 
+    async def visible(self, tenant_id: str, service: str | None) -> tuple[Endpoint, ...]:
+        """By path, method and id."""
+        statement = _visible(tenant_id, endpoints)
+        if service is not None:
+            statement = statement.where(endpoints.c.service == service)
+        return await self._read(statement)
+
     async def candidates(
         self, tenant_id: str, methods: Collection[str], segments: int
     ) -> tuple[Entry, ...]:
@@ -156,7 +164,7 @@ def _batches(rows: Sequence[Values]) -> Iterator[Sequence[Values]]:
     return (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
 
 
-def _visible(tenant_id: str, *columns: ColumnElement[Any]) -> Select[Any]:
+def _visible(tenant_id: str, *columns: ColumnElement[Any] | Table) -> Select[Any]:
     return (
         select(*columns)
         .select_from(endpoints)

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, case, or_, select, tuple_, update
+from sqlalchemy import Executable, Insert, Row, Update, case, func, or_, select, tuple_, update
 
 from ..domain.model import Revocation, RevocationKind
 from ..domain.revocations import Subject, stronger
 from ..services.ports import Tail
 from .columns import db_now, greater, storable
+from .notifications import CHANNEL
 from .tables import revocations
 from .unit import Unit, Values
 
@@ -40,17 +41,19 @@ class RevocationRepository:
             )
             new, old = statement.excluded, revocations.c
             await self._unit.run(
-                statement.on_conflict_do_update(
-                    index_elements=[old.kind, old.subject],
-                    set_={
-                        # domain.revocations.stronger, in SQL: no epoch means every epoch.
-                        "epoch": case(
-                            (or_(old.epoch.is_(None), new.epoch.is_(None)), None),
-                            else_=greater(old.epoch, new.epoch),
-                        ),
-                        "expires_at": greater(old.expires_at, new.expires_at),
-                        "written_at": db_now(),
-                    },
+                self._told(
+                    statement.on_conflict_do_update(
+                        index_elements=[old.kind, old.subject],
+                        set_={
+                            # domain.revocations.stronger, in SQL: no epoch means every epoch.
+                            "epoch": case(
+                                (or_(old.epoch.is_(None), new.epoch.is_(None)), None),
+                                else_=greater(old.epoch, new.epoch),
+                            ),
+                            "expires_at": greater(old.expires_at, new.expires_at),
+                            "written_at": db_now(),
+                        },
+                    )
                 )
             )
 
@@ -60,14 +63,16 @@ class RevocationRepository:
         names = sorted({(kind.value, name) for kind, name in subjects})
         for start in range(0, len(names), _CHUNK):
             await self._unit.run(
-                update(revocations)
-                .where(
-                    tuple_(revocations.c.kind, revocations.c.subject).in_(
-                        names[start : start + _CHUNK]
-                    ),
-                    revocations.c.expires_at > now,
+                self._told(
+                    update(revocations)
+                    .where(
+                        tuple_(revocations.c.kind, revocations.c.subject).in_(
+                            names[start : start + _CHUNK]
+                        ),
+                        revocations.c.expires_at > now,
+                    )
+                    .values(expires_at=now, written_at=db_now())
                 )
-                .values(expires_at=now, written_at=db_now())
             )
 
     async def find(self, subjects: Sequence[Subject]) -> tuple[Revocation, ...]:
@@ -96,7 +101,13 @@ class RevocationRepository:
             condition = revocations.c.written_at >= datetime.fromisoformat(cursor) - OVERLAP
         statement = select(revocations).where(condition).order_by(revocations.c.written_at)
         rows = await self._unit.run(statement)
-        return Tail(tuple(_revocation(row) for row in rows), now.isoformat())
+        return Tail(tuple(_revocation(row) for row in rows), now.isoformat(), now)
+
+    def _told(self, statement: Insert | Update) -> Executable:
+        """Tells the other nodes with the commit: once, however many rows there are."""
+        if not self._unit.notifies:
+            return statement
+        return statement.returning(func.pg_notify(CHANNEL, ""))
 
     async def _now(self) -> datetime:
         now: datetime = (await self._unit.run(select(db_now()))).scalar_one()

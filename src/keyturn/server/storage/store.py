@@ -1,7 +1,7 @@
 """The database behind the management ports: `ports.Store` and `ports.Transaction`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -19,6 +19,7 @@ from .invitations import InvitationRepository
 from .kept_answers import KeptAnswerRepository
 from .keys import ApiKeyRepository
 from .memberships import MembershipRepository
+from .notifications import Notifications
 from .permissions import PermissionRepository
 from .resource_servers import ResourceServerRepository
 from .revocations import RevocationRepository
@@ -126,8 +127,9 @@ class DatabaseTransaction:
 class DatabaseStore:
     """Implements `ports.Store` over one engine, whose owner closes it."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, notifications: Notifications | None = None) -> None:
         self._engine = engine
+        self._notifications = notifications
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
@@ -140,7 +142,9 @@ class DatabaseStore:
         try:
             async with asyncio.timeout(TRANSACTION_SECONDS) as limit:
                 with translated():
-                    unit = Unit(await self._engine.connect())
+                    connection = await self._engine.connect()
+                told = self._notifications
+                unit = Unit(connection, notifies=told is not None and told.works)
                 try:
                     await unit.begin()
                     yield DatabaseTransaction(unit)
@@ -154,6 +158,11 @@ class DatabaseStore:
             if limit.expired():
                 raise Unavailable("a transaction took too long") from error
             raise
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Of other nodes' revocations; SQLite has no other nodes."""
+        if self._notifications is not None:
+            await self._notifications.listen(heard)
 
     async def ping(self) -> None:
         """Raises Unavailable unless the database answers, and takes writes."""

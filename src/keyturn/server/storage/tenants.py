@@ -113,6 +113,17 @@ class TenantRepository:
         )
         return tuple((await self._unit.run(statement)).scalars())
 
+    async def above(self, tenant_id: str) -> tuple[str, ...]:
+        """Nothing when there is no such tenant."""
+        if parse_id(tenant_id) is None:
+            return ()
+        statement = (
+            select(tenant_tree.c.ancestor_id)
+            .where(tenant_tree.c.descendant_id == tenant_id, tenant_tree.c.depth > 0)
+            .order_by(tenant_tree.c.depth)
+        )
+        return tuple((await self._unit.run(statement)).scalars())
+
     async def reaches(self, above: str, tenant_id: str) -> bool:
         """False when one of them is not there."""
         if parse_id(above) is None or parse_id(tenant_id) is None:

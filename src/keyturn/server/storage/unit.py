@@ -21,8 +21,10 @@ Values = Mapping[str, Any]
 class Unit:
     """One connection in one transaction. Faults come out as `Unavailable`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, *, notifies: bool = False) -> None:
         self._connection = connection
+        #: Whether other nodes hear of it (`notifications`).
+        self.notifies = notifies
         self.on_sqlite = connection.dialect.name == "sqlite"
         self.faulted = False
 

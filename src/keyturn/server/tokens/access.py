@@ -19,7 +19,8 @@ MAX_TEXT = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Issuing:
-    """What every token says alike. `claims_endpoint` serves callers with too many tenants.
+    """What every token says alike. `claims_endpoint` serves callers with too many tenants,
+    `verify_endpoint` those whose key lists too many endpoints.
 
     No token is accepted longer than `longest_life` seconds after it was issued: revocations are
     kept so long, and the lifetime may have been longer when it was.
@@ -28,6 +29,7 @@ class Issuing:
     issuer: str
     audience: str
     claims_endpoint: str
+    verify_endpoint: str
     longest_life: int
 
 
@@ -38,10 +40,6 @@ class AccessTokenSigner:
         self.keyring = keyring
         self._issuing = issuing
         self._clock = clock
-        self._elsewhere = {
-            "_claim_names": {"tenants": "me"},
-            "_claim_sources": {"me": {"endpoint": issuing.claims_endpoint}},
-        }
 
     def sign(self, token: AccessToken, algorithm: str | None = None) -> str:
         """The token's text. Raises Unavailable while no key signs by `algorithm`."""
@@ -89,8 +87,10 @@ class AccessTokenSigner:
             "epoch": token.epoch,
             "scope": " ".join(token.scope),
         }
+        if token.roles is None or token.unlisted_endpoints:
+            claims.update(self._elsewhere(token))
         if token.roles is None:
-            claims.update(self._elsewhere)
+            pass
         elif token.tenant_id is not None:
             claims["tenant_id"] = token.tenant_id
             claims["roles"] = token.roles[token.tenant_id]
@@ -103,6 +103,17 @@ class AccessTokenSigner:
         if token.actor is not None:
             claims["act"] = _act(token.actor)
         return claims
+
+    def _elsewhere(self, token: AccessToken) -> dict[str, Any]:
+        """What the token is too small for, and where to ask with it (OIDC Core, 5.6.2)."""
+        names, sources = {}, {}
+        if token.roles is None:
+            names["tenants"] = "me"
+            sources["me"] = {"endpoint": self._issuing.claims_endpoint}
+        if token.unlisted_endpoints:
+            names["endpoints"] = "verify"
+            sources["verify"] = {"endpoint": self._issuing.verify_endpoint}
+        return {"_claim_names": names, "_claim_sources": sources}
 
     def _audience(self, token: AccessToken) -> str | tuple[str, ...]:
         """One audience stands by itself: not every reader knows lists (RFC 7519, 4.1.3)."""
@@ -142,6 +153,7 @@ class AccessTokenSigner:
                 parents=tuple(claims.get("parents", ())),
                 actor=_acting(claims.get("act")),
                 endpoints=tuple(claims["endpoints"]) if "endpoints" in claims else None,
+                unlisted_endpoints="endpoints" in claims.get("_claim_names", ()),
                 signed_by=kid,
             )
         )

@@ -178,6 +178,7 @@ class Catalogue:
                 raise conflict("The endpoint stands on API keys' lists. Force takes it off them.")
             await change.tx.endpoints.remove(endpoint.id)
             change.reauthorise(users)
+            change.outdate_policy()
             change.note("endpoint.deleted", endpoint.id, before=_shown(endpoint))
 
 
@@ -194,6 +195,8 @@ async def write(
     an endpoint that is opened otherwise now. Raises Refusal as `Catalogue.register` and
     `Catalogue.edit` do.
     """
+    if new or changed:
+        change.outdate_policy()
     endpoints = change.tx.endpoints
     if new:
         own, visible = await endpoints.count(caller.tenant_id)

@@ -27,6 +27,10 @@ T = TypeVar("T")
 #: How long an Idempotency-Key is honoured.
 KEPT = timedelta(hours=24)
 
+#: How long resource servers are told that a tenant's policy has changed: longer than any of them
+#: can have followed the feed and missed it (`revocation.feed.REMEMBERED`).
+POLICY_TOLD = timedelta(minutes=20)
+
 #: The versions that an update was made for (If-Match, RFC 9110, 13.1.1); None: any.
 Versions = frozenset[int] | None
 
@@ -105,6 +109,11 @@ class Change:
     def revoke(self, *entries: Revocation) -> None:
         """Ends tokens in another way than by an epoch."""
         self.revocations.extend(entries)
+
+    def outdate_policy(self) -> None:
+        """What resource servers keep of this tenant's roles and endpoints is no longer right."""
+        end = self.now + POLICY_TOLD
+        self.revoke(Revocation(RevocationKind.POLICY, self.tenant_id, end))
 
     def made(self, result: T) -> T:
         """Says what was made, so that a repeated request gets the same answer."""

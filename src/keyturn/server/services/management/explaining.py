@@ -1,15 +1,15 @@
 """Which permission does this call need, and which of my keys may make it?"""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ....paths import answering, best_match, opens, segments
+from ....paths import opens
 from ...domain.endpoints import Endpoint, shape
 from ...domain.errors import Code, Refusal
 from ...domain.model import ApiKey, Role
 from ..callers import TenantCaller
+from ..hits import hit_by
 from ..ports import Clock, KeyLookup, Slice, Store
 
 #: Of the caller's keys, the newest.
@@ -65,16 +65,9 @@ class Explaining:
         """
         shape(path)
         async with self._store.transaction() as tx:
-            candidates = await tx.endpoints.candidates(
-                caller.tenant_id, answering(method), segments(path)
-            )
-            wanted = (c for c in candidates if service in (None, c.service))
-            # There may be thousands; other callers are served meanwhile.
-            found = await asyncio.to_thread(best_match, wanted, method, path)
-            if not found:
+            hit = await hit_by(tx, caller.tenant_id, method, path, service)
+            if not hit:
                 raise Refusal(Code.NOT_FOUND, "The catalogue of this tenant has no such endpoint.")
-            by_id = {e.id: e for e in await tx.endpoints.many([entry.id for entry in found])}
-            hit = [by_id[entry.id] for entry in found if entry.id in by_id]
             # Who may not list roles is not told of any.
             named = "roles:read" in caller.permissions
             roles = await tx.roles.in_tenant(caller.tenant_id) if named else ()

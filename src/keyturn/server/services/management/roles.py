@@ -71,6 +71,7 @@ class RoleManagement:
                 raise conflict(f"The tenant has {MAX_ROLES} roles, which is the most it may have.")
             role = Role(new_id(), new.name, permissions, caller.tenant_id, new.description)
             await change.tx.roles.add(role)
+            change.outdate_policy()
             change.note("role.created", role.id, after=_shown(role))
             return change.made(role)
 
@@ -100,6 +101,7 @@ class RoleManagement:
             saved = await change.tx.roles.save(edited)
             if (edited.name, edited.permissions) != (role.name, role.permissions):
                 change.reauthorise(await change.tx.memberships.holders(role_id))
+                change.outdate_policy()
             change.note("role.changed", role_id, before=_shown(role), after=_shown(edited))
             return saved
 
@@ -120,6 +122,7 @@ class RoleManagement:
             holders = await change.tx.memberships.holders(role_id)
             change.reauthorise(holders)
             await change.tx.roles.remove(role_id)
+            change.outdate_policy()
             for user_id in holders:
                 change.note("membership.deleted", user_id, before={"role": role.name})
             change.note("role.deleted", role_id, before=_shown(role))

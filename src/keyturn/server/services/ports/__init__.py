@@ -19,7 +19,7 @@ from .housekeeping import Housekeeping, Perishable
 from .identity import Invitations, Memberships, Roles, Tenants, Users
 from .mail import Mail, Mailer
 from .pages import Page, Slice
-from .revocation import RevocationList
+from .revocation import FeedItem, News, RevocationFeed, RevocationList
 from .storage import Store, Transaction
 from .tokens import (
     AccessTokens,
@@ -42,6 +42,7 @@ __all__ = [
     "AuditLog",
     "Clock",
     "Endpoints",
+    "FeedItem",
     "Holding",
     "Housekeeping",
     "Invitations",
@@ -53,12 +54,14 @@ __all__ = [
     "Mailer",
     "Memberships",
     "NewKey",
+    "News",
     "Page",
     "Passwords",
     "Perishable",
     "Permissions",
     "PresentedKey",
     "RefreshTokens",
+    "RevocationFeed",
     "RevocationList",
     "Revocations",
     "Roles",

@@ -58,6 +58,10 @@ class Endpoints(Protocol):
         """What the tenant itself registered for a service."""
         ...
 
+    async def visible(self, tenant_id: str, service: str | None) -> tuple[Endpoint, ...]:
+        """What the tenant and those above it registered, of one service or of all."""
+        ...
+
     async def candidates(
         self, tenant_id: str, methods: Collection[str], segments: int
     ) -> tuple[Entry, ...]:

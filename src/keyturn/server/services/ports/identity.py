@@ -40,6 +40,10 @@ class Tenants(Protocol):
         """The tenant itself and all below it."""
         ...
 
+    async def above(self, tenant_id: str) -> tuple[str, ...]:
+        """All above the tenant, the nearest first."""
+        ...
+
     async def reaches(self, above: str, tenant_id: str) -> bool:
         """Whether `tenant_id` is `above` itself or below it."""
         ...

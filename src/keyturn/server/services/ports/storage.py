@@ -1,5 +1,6 @@
 """The database, seen by the services: units of work."""
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -57,6 +58,14 @@ class Store(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Commits at the end, rolls back on any exception. Waits are bounded."""
+        ...
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Calls `heard` when another node may have revoked something, as soon as it can be told.
+
+        It is a hint: sometimes too much, or too little. Returns where there is nothing to hear,
+        else it ends by cancellation only.
+        """
         ...
 
     async def ping(self) -> None: ...

@@ -13,10 +13,14 @@ from .pages import Page, Slice
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """New revocations, and where to go on: an opaque cursor."""
+    """New revocations, and where to go on: an opaque cursor.
+
+    `at` is the database's time before it was read: what was committed by then is known now.
+    """
 
     entries: tuple[Revocation, ...]
     cursor: str
+    at: datetime
 
 
 class Revocations(Protocol):

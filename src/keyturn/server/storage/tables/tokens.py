@@ -45,7 +45,8 @@ revocations = Table(
     # When it was last added or lifted, by the database's clock: what the tail goes by.
     Column("written_at", UtcDateTime, nullable=False, index=True),
     CheckConstraint(
-        "kind IN ('token', 'session', 'key', 'user', 'tenant', 'signing_key', 'everything')",
+        "kind IN ('token', 'session', 'key', 'user', 'tenant', 'signing_key', 'everything', "
+        "'policy')",
         name="kind",
     ),
 )

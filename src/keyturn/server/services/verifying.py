@@ -1,0 +1,122 @@
+"""Whether one call to a resource server may be made: for proxies that ask before they pass it on.
+
+It answers about the bearer's own token, as a resource server decides by itself that has the
+library: so the two must agree.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...paths import opens
+from ..domain.endpoints import Endpoint
+from ..domain.errors import Code, Refusal, bad_token, invalid_request, not_a_member
+from ..domain.exchange import gives
+from ..domain.model import KeyRecord
+from ..domain.tokens import LiveToken
+from .hits import hit_by
+from .ports import Clock, KeyLookup, Store
+from .reach import named_in
+
+#: Longest path of a call, in characters; paths of the catalogue are shorter.
+MAX_PATH = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """About which call. `any_of`: one of these permissions is needed; empty: none.
+
+    `audience` is who asks, None: this service. `service` is what it is called in the catalogue,
+    `method` and `path` (percent-encoded, no query) are the call's.
+    """
+
+    tenant_id: str | None
+    audience: str | None
+    any_of: Sequence[str] = ()
+    service: str | None = None
+    method: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The caller whose call may be made. `roles` and `permissions` are those of the tenant.
+
+    `endpoint` is what the call hits, if the catalogue was asked.
+    """
+
+    token: LiveToken
+    username: str
+    tenant_id: str | None
+    roles: tuple[str, ...]
+    permissions: frozenset[str]
+    endpoint: Endpoint | None
+
+
+class Verifying:
+    """Decides calls. `audience` is the service's own."""
+
+    def __init__(self, lookup: KeyLookup, store: Store, clock: Clock, audience: str) -> None:
+        self._lookup = lookup
+        self._store = store
+        self._clock = clock
+        self._audience = audience
+
+    async def decide(self, token: LiveToken, asked: Asked) -> Verdict:
+        """The caller of a call that may be made.
+
+        Raises Refusal `invalid_token` for a token of another audience or of a key that has
+        changed, `access_denied` without a tenant that the token and its user know, and
+        `insufficient_scope` for what neither permits.
+        """
+        if (asked.audience or self._audience) not in (token.audiences or (self._audience,)):
+            raise bad_token("for another audience")
+        tenant_id = asked.tenant_id
+        named = None if tenant_id is None else await named_in(self._store, token, tenant_id)
+        tenants = [] if tenant_id is None else [tenant_id]
+        record = await self._lookup.find(token.key_id, tenants=tenants)
+        if record is None or not record.live(self._clock()) or record.epoch > token.epoch:
+            raise bad_token("the key or its user has changed")
+        if tenant_id is None:
+            return self._nowhere(token, record, asked)
+        if not record.roles:
+            raise not_a_member("no role in the tenant")
+        carried = gives(token, tenant_id, named, record.roles, record.opened)
+        if asked.any_of and carried.permissions.isdisjoint(asked.any_of):
+            raise _lacks("none of the permissions asked for")
+        endpoint = None
+        if asked.path is not None:
+            endpoint = await self._endpoint(token, record, tenant_id, carried.permissions, asked)
+        return Verdict(
+            token, record.username, tenant_id, carried.roles, carried.permissions, endpoint
+        )
+
+    def _nowhere(self, token: LiveToken, record: KeyRecord, asked: Asked) -> Verdict:
+        if asked.any_of or asked.path is not None:
+            raise not_a_member("no tenant is named")
+        return Verdict(token, record.username, None, (), frozenset(), None)
+
+    async def _endpoint(
+        self,
+        token: LiveToken,
+        record: KeyRecord,
+        tenant_id: str,
+        permissions: frozenset[str],
+        asked: Asked,
+    ) -> Endpoint:
+        """The endpoint that permissions and lists open (F2, F5)."""
+        if asked.path is None or asked.method is None or len(asked.path) > MAX_PATH:
+            raise invalid_request("Method and path belong together.")
+        async with self._store.transaction() as tx:
+            found = await hit_by(tx, tenant_id, asked.method.upper(), asked.path, asked.service)
+        opened = [endpoint for endpoint in found if opens(endpoint.opened_by, permissions)]
+        if not opened:
+            raise _lacks("not opened, or not in the catalogue")
+        lists = [ids for ids in (record.endpoint_ids, token.endpoints) if ids is not None]
+        for endpoint in opened:
+            if all(endpoint.id in ids for ids in lists):
+                return endpoint
+        raise _lacks("not on the allow-list")
+
+
+def _lacks(detail: str) -> Refusal:
+    return Refusal(Code.INSUFFICIENT_SCOPE, "This call may not be made.", detail=detail)
