@@ -84,6 +84,7 @@ async def open_signer(
         f"{settings.base_url}/users/me",
         f"{settings.base_url}/auth/verify",
         int(settings.lifetimes.longest_access.total_seconds()),
+        int(settings.lifetimes.leeway.total_seconds()),
     )
     follower = KeyringFollower(parts.signing_keys, parts.sealer, settings.eddsa_header)
     signer = AccessTokenSigner(await follower.read(), issuing, clock)
