@@ -38,7 +38,7 @@ test: $(DEV) ## run all tests; starts PostgreSQL and Redis by itself
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 test-faults: $(DEV) ## run the tests that break things for long
-	@exec $(BIN)/python -m pytest -m slow_fault $(ARGS)
+	@exec $(BIN)/python -m pytest -m slow_fault --numprocesses=3 $(ARGS)
 
 check: $(DEV) ## lint, format, types, import arrows, openapi.yaml
 	$(BIN)/ruff check .

@@ -5,8 +5,8 @@
     keyturn resource-server create http://127.0.0.1:8000 --name assets
     uvicorn assets:app --port 8000
 
-It reads ISSUER and AUDIENCE, and as whom it follows revocations: KEYTURN_USERNAME, KEYTURN_API_KEY
-and KEYTURN_TENANT, of a service user with `tokens:introspect` there.
+It reads ISSUER and AUDIENCE, and as whom it follows revocations from KEYTURN_URL, KEYTURN_USERNAME,
+KEYTURN_API_KEY and KEYTURN_TENANT: a service user with `tokens:introspect` there.
 """
 
 import itertools
@@ -30,12 +30,9 @@ SYSTEM, OPERATIONS = "system:manage", "operations:manage"
 app = FastAPI(title="Assets")
 
 if __name__ != "__main__":
-    verifier = TokenVerifier(
+    verifier = TokenVerifier.find(
         os.environ.get("ISSUER", "http://127.0.0.1:8080"),
         AUDIENCE,
-        username=os.environ["KEYTURN_USERNAME"],
-        api_key=os.environ["KEYTURN_API_KEY"],
-        tenant=os.environ["KEYTURN_TENANT"],
         # Its calls are decided by the catalogue as well: keys may list endpoints.
         service="assets",
     )

@@ -53,13 +53,15 @@ def main(
     more than the rates. Needs nothing; uses wrk if it is installed. Everything is stopped and
     removed at the end. Ends with 1 if any answer was not a 200.
 
-    The figures: signatures, and exchange, refresh, me, introspect on postgresql and sqlite.
+    The figures: signatures; exchange, refresh, me, introspect on postgresql and sqlite; libraries
+    (what checking tokens costs a resource server, and how soon it hears of a revocation).
 
     \b
     Examples:
       make bench
       make bench ARGS=--quick
       make bench ARGS='--only exchange'              on both databases
+      make bench ARGS='--only libraries'
       make bench ARGS='--only exchange.sqlite,me.sqlite --rounds 5'
       make bench ARGS='--seconds 10 --json bench.json'
     """  # noqa: D301 - \b keeps the examples' lines

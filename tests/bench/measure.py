@@ -7,6 +7,7 @@ the same generator: a neighbour who takes half the core takes it from both.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,11 +18,14 @@ from tests.bench.load import Load, Sender, generator_for
 from tests.bench.machine import Cores
 from tests.bench.processes import Running, helping, serving
 from tests.bench.stores import STORES, Prepared
-from tests.bench.wire import BenchError, Round
+from tests.bench.wire import HOST, BenchError, Round
 from tests.bench.workloads import WORKLOADS, bare_load
 
 ALGORITHM = "es256"
 SIGNATURES = f"signatures.{ALGORITHM}"
+LIBRARIES = "libraries"
+#: How often each thing is done with the libraries in a round of a second; and what is kept.
+_TRIES, _KEPT, _MOST_KEPT = 40, 20_000, 100_000
 #: Connections, caches and prepared statements settle in this time, in seconds.
 _WARM_UP = 0.3
 #: No round is shorter than this, whatever the budget, in seconds.
@@ -50,8 +54,9 @@ class Plan:
     @property
     def steps(self) -> int:
         """How often something is measured."""
-        loads = sum(name != SIGNATURES for name in self.figures)
-        return self.rounds * (2 * loads + (SIGNATURES in self.figures))
+        loads = len(set(self.figures) - {SIGNATURES, LIBRARIES})
+        others = self.rounds * (SIGNATURES in self.figures) + (LIBRARIES in self.figures)
+        return self.rounds * 2 * loads + others
 
 
 @dataclass
@@ -69,6 +74,8 @@ class Results:
 
     figures: dict[str, Figure] = field(default_factory=dict)
     signatures: list[float] = field(default_factory=list)
+    #: By the names in `libraries.FIGURES`; one run, which is repeated inside.
+    libraries: dict[str, float] = field(default_factory=dict)
 
     def rounds(self) -> Iterable[tuple[str, Round]]:
         """Every round of load with its name."""
@@ -84,7 +91,8 @@ def figure(workload: str, store: str) -> str:
 
 def all_figures() -> tuple[str, ...]:
     """Every figure there is, in the table's order."""
-    return (SIGNATURES, *(figure(work, store) for store in STORES for work in WORKLOADS))
+    services = (figure(work, store) for store in STORES for work in WORKLOADS)
+    return (SIGNATURES, *services, LIBRARIES)
 
 
 def choose(words: Iterable[str]) -> tuple[str, ...]:
@@ -134,6 +142,9 @@ def measure(plan: Plan, cores: Cores, directory: Path, tell: Tell) -> Results:
         for _ in range(plan.rounds):
             results.signatures.append(_signatures(pace.seconds(), cores))
             tell(f"{SIGNATURES} {results.signatures[-1]:,.0f}/s", 1)
+    if LIBRARIES in plan.figures:
+        results.libraries = _libraries(plan, cores, directory)
+        tell(f"{LIBRARIES} measured", 1)
     if not chosen:
         return results
     with helping("generator") as generator, serving("bare", cores, directory, {}) as bare:
@@ -157,6 +168,27 @@ def _signatures(seconds: float, cores: Cores) -> float:
     core = "-" if cores.service is None else str(cores.service)
     seconds = min(seconds, 1.0)
     return float(processes.run("signatures", str(seconds), core, seconds=seconds + 20))
+
+
+def _libraries(plan: Plan, cores: Cores, directory: Path) -> dict[str, float]:
+    """Everything of `libraries`, against a service on PostgreSQL."""
+    kept = _KEPT if plan.budget is not None else _MOST_KEPT
+    tries = max(10, int(_TRIES * min(plan.seconds, 10)))
+    with (
+        stores.prepared(stores.POSTGRESQL, directory) as prepared,
+        serving("service", cores, directory, prepared.environment) as service,
+    ):
+        who = {
+            "username": prepared.admin_username,
+            "api_key": prepared.admin_api_key,
+            "tenant": prepared.tenant,
+        }
+        url = f"http://{HOST}:{service.port}"
+        said = processes.run(
+            "libraries", url, str(tries), str(kept), seconds=300, told=json.dumps(who)
+        )
+    found: dict[str, float] = json.loads(said)
+    return found
 
 
 @dataclass(frozen=True)

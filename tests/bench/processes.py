@@ -29,12 +29,15 @@ class Running:
     port: int
 
 
-def run(module: str, *arguments: str, seconds: float) -> str:
-    """What a module of the bench prints, as a process of its own. Raises BenchError."""
+def run(module: str, *arguments: str, seconds: float, told: str = "") -> str:
+    """What a module of the bench prints, as a process of its own, `told` on its stdin.
+
+    Raises BenchError.
+    """
     try:
         done = subprocess.run(
             [sys.executable, "-m", f"tests.bench.{module}", *arguments],
-            stdin=subprocess.DEVNULL,
+            input=told,
             capture_output=True,
             text=True,
             timeout=seconds,

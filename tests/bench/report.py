@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import machine, stores
+from tests.bench.libraries import FIGURES
 from tests.bench.machine import Cores
 from tests.bench.measure import SIGNATURES, Figure, Plan, Results
 from tests.bench.stores import STORES
@@ -110,6 +111,10 @@ def as_json(plan: Plan, cores: Cores, results: Results) -> dict[str, object]:
         "seconds": plan.seconds,
         "rounds": plan.rounds,
         "figures": {line.name: line.as_json() for line in lines(results)},
+        "libraries": {
+            name: {"value": round(value, 3), "unit": FIGURES[name][0]}
+            for name, value in results.libraries.items()
+        },
     }
 
 
@@ -134,6 +139,9 @@ def show(plan: Plan, cores: Cores, results: Results) -> None:
     console.print()
     for note in _notes(found):
         console.print(note)
+    if results.libraries:
+        console.print()
+        console.print(_libraries(results.libraries))
 
 
 def _table(found: Iterable[Line]) -> Table:
@@ -154,6 +162,17 @@ def _table(found: Iterable[Line]) -> Table:
             "" if line.service_busy is None else f"{line.service_busy:.0%}",
             "" if line.name == SIGNATURES else str(line.errors),
         )
+    return table
+
+
+def _libraries(figures: Mapping[str, float]) -> Table:
+    table = Table(box=box.MARKDOWN)
+    table.add_column("libraries", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    for name, value in figures.items():
+        unit, what = FIGURES[name]
+        table.add_row(name, f"{value:,.1f} {unit}", what)
     return table
 
 

@@ -41,6 +41,7 @@ class Prepared:
     api_key: str = field(repr=False)
     admin_username: str
     admin_api_key: str = field(repr=False)
+    tenant: str
 
 
 @contextlib.contextmanager
@@ -63,6 +64,7 @@ def prepared(store: str, directory: Path) -> Iterator[Prepared]:
             api_key=demo.key.text,
             admin_username=demo.platform.user.username,
             admin_api_key=demo.platform.key.text,
+            tenant=demo.tenants[0].id,
         )
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import httpx
 
 from tests.cli.conftest import PATIENCE, Run, Running, plain_environment, running_dev
+from tests.live_server import eventually
+from tests.servers import die_with_parent, end_process, free_port
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -33,12 +36,12 @@ touch printed
 """
 
 
-def blocks(heading: str) -> list[str]:
-    """The shell blocks below a heading."""
+def blocks(heading: str, language: str = "sh") -> list[str]:
+    """The blocks of code below a heading."""
     text = README.read_text(encoding="utf-8")
     below = re.split(rf"^##+ {heading}$", text, maxsplit=1, flags=re.MULTILINE)[1]
     section = re.split(r"^##", below, maxsplit=1, flags=re.MULTILINE)[0]
-    return re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
 
 
 def bash(program: str, directory: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -135,3 +138,46 @@ def test_the_master_secret_is_replaced(run: Run, tmp_path: Path) -> None:
     assert "signing keys sealed anew" in done.stdout
     assert "may be dropped" in done.stderr
     assert "no previous master secret is set" in done.stderr.splitlines()[-1]
+
+
+def test_call_with_a_key_and_check_its_tokens(who: dict[str, str], tmp_path: Path) -> None:
+    """The resource server that is shown, and the client that calls it."""
+    (client,) = blocks("Call with a key, in Python", "python")
+    server = blocks("Check tokens in a resource server", "python")[0]
+    port = free_port()
+    (tmp_path / "assets.py").write_text(server.replace("http://127.0.0.1:8080", who["url"]))
+    environment = {
+        **plain_environment(),
+        **{f"KEYTURN_{name.upper()}": value for name, value in who.items()},
+        "KEYTURN_URL": who["url"] + "/iam",
+    }
+    with (tmp_path / "assets.log").open("wb") as output:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "assets:app", "--port", str(port)],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509
+        )
+    try:
+        eventually(lambda: _answers(port), PATIENCE)
+        done = subprocess.run(
+            [sys.executable, "-c", client.replace(":8000", f":{port}")],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    finally:
+        end_process(running, signal.SIGTERM)
+    assert done.stdout == f"{{'tenant': '{who['tenant']}'}}\n", done.stderr
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/assets").status_code == 401
+    except httpx.TransportError:
+        return False

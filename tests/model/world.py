@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -21,6 +22,7 @@ from redis.asyncio import Redis
 from keyturn.server.revocation import shared
 from keyturn.server.services.bootstrap import Bootstrapped, bootstrap
 from keyturn.server.settings import Settings
+from keyturn.server.storage.notifications import Notifications
 from tests.model.node import Answer, Node
 
 T = TypeVar("T")
@@ -67,6 +69,7 @@ class World:
         self._database_url = database_url
         self._database: asyncpg.Connection[asyncpg.Record] | None = None
         self._pause = shared.PAUSE
+        self._deaf = patch.object(Notifications, "listen", _hears_nothing)
         self._sharing: set[str] = set()
 
     # --- its life --------------------------------------------------------------------------
@@ -78,6 +81,8 @@ class World:
     def open(self) -> None:
         # Nobody waits longer than necessary for a Redis that came back.
         shared.PAUSE = 0.1
+        # With NOTIFY both would know everything at once, and what the other ways lack would hide.
+        self._deaf.start()
         self.run(self._open())
 
     def close(self) -> None:
@@ -86,6 +91,7 @@ class World:
         self.run(asyncio.sleep(0.05))
         self._loop.close()
         shared.PAUSE = self._pause
+        self._deaf.stop()
 
     async def _open(self) -> None:
         self._database = await asyncpg.connect(self._database_url)
@@ -239,6 +245,10 @@ class World:
         )
         for name in NODES:
             await self.restart(name)
+
+
+async def _hears_nothing(self: Notifications, heard: object) -> None:
+    """In place of `Notifications.listen`."""
 
 
 def claims(token: str) -> dict[str, Any]:

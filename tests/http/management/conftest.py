@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,23 +11,6 @@ import pytest
 from keyturn.server.domain.model import Role, User, UserKind
 from keyturn.server.domain.permissions import TENANT_ADMIN
 from tests.http.conftest import Running
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is malformed, or not the caller's to do, is refused alike whatever the store: one
-    backend shows it. The stores themselves are held to one contract in tests/contracts/.
-    """
-    here = Path(__file__).parent
-    twice = {
-        item
-        for item in items
-        if here in item.path.parents
-        and item.name.startswith(("test_400", "test_401", "test_403", "test_413", "test_415"))
-        and "postgres" in item.name
-    }
-    if twice:
-        config.hook.pytest_deselected(items=list(twice))
-        items[:] = [item for item in items if item not in twice]
 
 
 @dataclass

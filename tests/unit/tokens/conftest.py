@@ -16,7 +16,9 @@ PROPERTY = settings(max_examples=100, deadline=None)
 
 ISSUER = "https://id.example.com"
 AUDIENCE = "https://api.example.com"
-ISSUING = Issuing(ISSUER, AUDIENCE, f"{ISSUER}/iam/users/me", f"{ISSUER}/iam/auth/verify", 1_000, 10)
+ISSUING = Issuing(
+    ISSUER, AUDIENCE, f"{ISSUER}/iam/users/me", f"{ISSUER}/iam/auth/verify", 1_000, 10
+)
 
 #: Algorithm and, for Ed25519, the `alg` it signs under.
 ALGORITHMS = [

@@ -1,0 +1,71 @@
+"""Two manners towards a service in trouble: to ask it once for many, and to complain once."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+log = logging.getLogger("keyturn.resource")
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+class SingleFlight(Generic[K, T]):
+    """Whoever wants what is being fetched already waits for that."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[K, asyncio.Task[T]] = {}
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._tasks
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def run(self, key: K, make: Callable[[], Awaitable[T]]) -> T:
+        """The outcome of `make`. It goes on when who waits for it is cancelled."""
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.ensure_future(_awaited(make))
+            task.add_done_callback(lambda done: self._ended(key, done))
+        return await asyncio.shield(task)
+
+    def _ended(self, key: K, task: asyncio.Task[T]) -> None:
+        del self._tasks[key]
+        if not task.cancelled():
+            task.exception()  # taken note of, even if nobody waits any more
+
+
+async def _awaited(make: Callable[[], Awaitable[T]]) -> T:
+    return await make()
+
+
+class Complaint:
+    """Says once, and not with every call, that the service refuses this resource server."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._said = ""
+
+    def about(self, fault: Exception) -> None:
+        """Logs what is new about it."""
+        text = str(fault)
+        if text == self._said:
+            return
+        self._said = text
+        if getattr(fault, "credentials_refused", False):
+            log.error(
+                "%s: the service refuses this resource server's own credentials (%s); it needs a "
+                "valid API key and the permission tokens:introspect in the tenant it asks about",
+                self._what,
+                text,
+            )
+        else:
+            log.warning("%s: %s", self._what, text)
+
+    def settled(self) -> None:
+        """It works again."""
+        if self._said:
+            log.info("%s: works again", self._what)
+        self._said = ""

@@ -1,0 +1,1 @@
+"""The library for resource servers, against a service that these tests play."""

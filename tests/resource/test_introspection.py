@@ -1,0 +1,95 @@
+"""The source that asks about every token."""
+
+import asyncio
+import base64
+from typing import Any
+
+import httpx
+import pytest
+
+from keyturn.resource import InvalidToken, Unavailable, WrongTenant
+from tests.resource.attacks import token
+from tests.resource.world import (
+    KEY,
+    A,
+    B,
+    FakeService,
+    Time,
+    form_of,
+    listing,
+    signed,
+    unlisted,
+    verifying,
+)
+
+ACTIVE = {"active": True, "jti": "jti-1", "tenant_id": A}
+
+
+async def asked(service: FakeService, time: Time, text: str, answer: Any, **changes: Any) -> None:
+    service.answers["/introspect"] = lambda request: answer
+    async with verifying(service, time, revocation="introspect", **changes) as verifier:
+        await verifier.verify(text)
+
+
+class TestAsking:
+    async def test_shows_client_credentials_form_encoded(
+        self, service: FakeService, time: Time
+    ) -> None:
+        text = signed()
+        await asked(service, time, text, ACTIVE)
+        request = service.last("/introspect")
+        scheme, _, value = request.headers["authorization"].partition(" ")
+        # RFC 6749, 2.3.1: a plus in a username is no space.
+        assert (scheme, base64.b64decode(value)) == ("Basic", b"svc%2Brs%40acme:kt_x%2By")
+        assert form_of(request) == {"token": text}
+
+    async def test_once_a_second_and_once_for_many(self, service: FakeService, time: Time) -> None:
+        service.answers["/introspect"] = lambda request: ACTIVE
+        async with verifying(service, time, revocation="introspect") as verifier:
+            await asyncio.gather(*(verifier.verify(signed()) for _ in range(1)))
+            text = signed(sid="sid-2")
+            await asyncio.gather(*(verifier.verify(text) for _ in range(20)))
+            assert service.count("/introspect") == 2
+            time.advance(1)
+            await verifier.verify(text)
+            assert service.count("/introspect") == 2
+            time.advance(0.1)
+            await verifier.verify(text)
+            assert service.count("/introspect") == 3
+
+    async def test_inactive_is_invalid(self, service: FakeService, time: Time) -> None:
+        with pytest.raises(InvalidToken):
+            await asked(service, time, signed(), {"active": False})
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {},
+            {"active": "yes"},
+            {"active": True},
+            {**ACTIVE, "jti": "other"},
+            {"active": True, "jti": "jti-1", "tenants": []},
+            httpx.Response(200, content=b"["),
+            httpx.Response(401),
+            httpx.Response(500),
+            httpx.Response(302, headers={"location": "https://x.example"}),
+        ],
+    )
+    async def test_any_fault_is_503_or_as_the_policy_says(
+        self, service: FakeService, time: Time, answer: Any
+    ) -> None:
+        with pytest.raises(Unavailable):
+            await asked(service, time, signed(), answer)
+        await asked(service, time, signed(), answer, when_stale="accept")
+
+    async def test_a_listed_tenant_that_is_not_answered_is_403(
+        self, service: FakeService, time: Time
+    ) -> None:
+        answer = {"active": True, "jti": "jti-1", "tenants": {A: ["reader"]}}
+        service.answers["/introspect"] = lambda request: answer
+        async with verifying(service, time, revocation="introspect") as verifier:
+            text = token(KEY, listing({A: ["reader"], B: ["reader"]}))
+            await verifier.caller(text, A)
+            with pytest.raises(WrongTenant):
+                await verifier.caller(text, B)
+            await verifier.verify(token(KEY, unlisted()))
