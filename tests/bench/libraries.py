@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from keyturn.client import Network
 from keyturn.resource import InvalidToken, TokenMiddleware, TokenVerifier
 from tests.resource import world
 from tests.resource.attacks import token
@@ -137,9 +138,16 @@ async def _refused(verifier: TokenVerifier, text: str) -> float:
     raise SystemExit("a revoked token was never refused")
 
 
+class _Forgetful(world.FakeService):
+    """Keeps no answer that it gave: what is left in memory is the library's."""
+
+    def network(self) -> Network:
+        return Network(transport=httpx.MockTransport(self.answer))
+
+
 async def _remembering(kept: int) -> dict[str, float]:
     """Bytes of resident memory for each of so many tokens and revocations."""
-    fake, clock = world.FakeService(), world.Time()
+    fake, clock = _Forgetful(), world.Time()
     pages = kept // _PAGE
     told = asyncio.Event()
     page = 0

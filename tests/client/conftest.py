@@ -1,4 +1,4 @@
-"""A token service in memory, behind httpx.MockTransport, and a clock that is set by hand."""
+"""A token service that respx plays, and a clock that is set by hand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 import httpx
 import pytest
+import respx
 
 from keyturn.client import ApiKeyAuth, Network
 from keyturn.client.steps import Moment, system_clock
@@ -55,7 +56,9 @@ class FakeService:
 
     @property
     def network(self) -> Network:
-        return Network(transport=httpx.MockTransport(self.token))
+        router = respx.Router(assert_all_called=False)
+        router.post(path__regex=r"/auth/token$").mock(side_effect=self.token)
+        return Network(transport=httpx.MockTransport(router.handler))
 
     def auth(self, **options: object) -> ApiKeyAuth:
         given = {"network": self.network, **options}

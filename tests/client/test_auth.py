@@ -456,6 +456,7 @@ class TestConstruction:
             (USERNAME, f"{API_KEY}\udcff", None),
             (USERNAME, API_KEY, "a\r\nx: y"),
         ],
+        ids=["no user", "two lines", "no key", "key and line", "no text", "header in tenant"],
     )
     def test_what_cannot_be_sent_is_refused(
         self, username: str, api_key: str, tenant: str | None

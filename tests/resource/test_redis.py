@@ -67,6 +67,7 @@ class TestReading:
             (RevocationKind.SIGNING_KEY, KEY.kid or "", None),
             (RevocationKind.TENANT, A, None),
         ],
+        ids=["token", "session", "key", "epoch", "user", "everything", "signing key", "tenant"],
     )
     async def test_what_the_service_writes_ends_the_token(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
+import respx
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from keyturn.client import Network
@@ -163,7 +164,9 @@ class FakeService:
     answers: dict[str, Answering] = field(default_factory=dict)
 
     def network(self) -> Network:
-        return Network(transport=httpx.MockTransport(self.answer))
+        router = respx.Router(assert_all_called=False)
+        router.route().mock(side_effect=self.answer)
+        return Network(transport=httpx.MockTransport(router.async_handler))
 
     def count(self, path: str) -> int:
         return sum(request.url.path.endswith(path) for request in self.seen)

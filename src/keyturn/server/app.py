@@ -20,7 +20,7 @@ from .http.middleware import RequestFrame
 from .http.operation import Doors
 from .http.published import Check, Published
 from .http.resources import Followers, ResourceParts, resource_operations
-from .http.routes import Surface, oauth_paths, routes
+from .http.routes import Surface, oauth_paths, table
 from .http.stopping import Stopping
 from .http.tokens import token_operations
 from .mail import open_mailer
@@ -287,7 +287,7 @@ def create_app(settings: Settings, stopping: Stopping | None = None) -> Starlett
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         async with open_service(settings, ending) as service:
             app.state.service = service
-            app.router.routes[:] = routes(service.surface)
+            app.router.routes[:] = table(service.surface)
             yield {"stopping": ending}
 
     answers = ErrorAnswers(oauth_paths(settings.base_path))

@@ -1,12 +1,12 @@
 """All routes: the operations below the base path, and what is published for everybody."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from .operation import Doors, Operation
@@ -52,6 +52,30 @@ def routes(surface: Surface) -> list[Route]:
         documents[f"{path}/.well-known/openid-configuration"] = published.metadata
     found = {**by_path, **{path: {"GET": answer} for path, answer in documents.items()}}
     return [Route(path, Methods(found[path])) for path in sorted(found, key=_literal_first)]
+
+
+def table(surface: Surface) -> list[BaseRoute]:
+    """What a request is matched against: one look for all literal paths, then the others."""
+    found = routes(surface)
+    return [Literal(r for r in found if "{" not in r.path), *(r for r in found if "{" in r.path)]
+
+
+class Literal(BaseRoute):
+    """All paths without parameters. Tried one by one they would cost more than the answers do."""
+
+    def __init__(self, literal: Iterable[Route]) -> None:
+        self._by_path = {route.path: route.endpoint for route in literal}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """By the whole path."""
+        endpoint = self._by_path.get(scope["path"]) if scope["type"] == "http" else None
+        if endpoint is None:
+            return Match.NONE, {}
+        return Match.FULL, {"endpoint": endpoint, "path_params": {}}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets what was found answer."""
+        await scope["endpoint"](scope, receive, send)
 
 
 def _literal_first(path: str) -> list[bool]:
