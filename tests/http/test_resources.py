@@ -337,7 +337,7 @@ class TestVerify:
     async def verify(
         self, at: Running, token: str, tenant: str | None = None, **more: Any
     ) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token}", **more.pop("headers", {})}
+        headers = {"Authorization": f"Bearer {token}", **more.pop("sent", {})}
         if tenant is not None:
             headers["x-tenant-id"] = tenant
         return await at.client.get("/iam/auth/verify", headers=headers, params=more)
@@ -402,21 +402,34 @@ class TestVerify:
     async def test_200_what_roles_open(self, service: Running, keeper: Person, by: str) -> None:
         endpoint = await offered(service, service.acme, "assets:read")
         uri = "URI" if by == "original" else "Uri"
+        asked = {"service": "assets", "headers": by}
         headers = {f"X-{by}-Method": "GET", f"X-{by}-{uri}": "/assets/17?x=1"}
-        answer = await self.verify(
-            service, keeper.token, service.acme, service="assets", headers=headers
-        )
+        answer = await self.verify(service, keeper.token, service.acme, sent=headers, **asked)
         assert answer.status_code == 200
         assert answer.json()["endpoint"]["id"] == endpoint
 
-    @pytest.mark.parametrize("path", ["/nowhere", "/assets/1/2", "/assets/a%2Fb", "*", ""])
+    async def test_403_whatever_a_client_says_of_its_call(
+        self, service: Running, keeper: Person
+    ) -> None:
+        """A proxy hands on the headers that it does not set itself."""
+        await offered(service, service.acme, "assets:read")
+        set_by_proxy = {"X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/elsewhere"}
+        by_client = {"X-Original-Method": "GET", "X-Original-URI": "/assets/17"}
+        asked = {"service": "assets", "headers": "forwarded"}
+        sent = set_by_proxy | by_client
+        answer = await self.verify(service, keeper.token, service.acme, sent=sent, **asked)
+        assert answer.status_code == 403
+
+    @pytest.mark.parametrize(
+        "path", ["/nowhere", "/assets/1/2", "/assets/a%2Fb", "//assets/1", "*", ""]
+    )
     async def test_f5_403_what_is_not_in_the_catalogue(
         self, service: Running, keeper: Person, path: str
     ) -> None:
         await offered(service, service.acme, "assets:read")
         headers = {"X-Original-Method": "GET", "X-Original-URI": path}
         answer = await self.verify(
-            service, keeper.token, service.acme, service="assets", headers=headers
+            service, keeper.token, service.acme, service="assets", sent=headers
         )
         assert answer.status_code == 403
 
@@ -430,7 +443,7 @@ class TestVerify:
         for path, status in (("/assets/1", 200), ("/others/1", 403)):
             headers = {"X-Original-Method": "GET", "X-Original-URI": path}
             answer = await self.verify(
-                service, body["access_token"], service.acme, service="assets", headers=headers
+                service, body["access_token"], service.acme, service="assets", sent=headers
             )
             assert answer.status_code == status
 

@@ -5,8 +5,8 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import orjson
 from pydantic import Field, StringConstraints
@@ -56,6 +56,7 @@ class VerifyQuery(Query):
     audience: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     permission: Annotated[str, StringConstraints(max_length=2_048)] = ""
     service: Annotated[str, StringConstraints(max_length=128)] | None = None
+    headers: Literal["original", "forwarded"] = "original"
 
 
 class Followers:
@@ -221,7 +222,7 @@ def _shown(news: News) -> dict[str, Any]:
 def _asked(call: Call) -> Asked:
     """What a proxy asks. It knows two kinds of refusal only: 401 and 403."""
     request, query = call.request, call.query(VerifyQuery)
-    method, path = _original(request)
+    method, path = _told_call(request, query.headers)
     if query.service is not None and path is None:
         raise invalid_request("Method and path of the call are missing.", field="service")
     return Asked(
@@ -241,14 +242,17 @@ def _tenant(request: Request) -> str | None:
         raise not_a_member(refusal.public) from None
 
 
-def _original(request: Request) -> tuple[str | None, str | None]:
-    """Method and path of the call as nginx, or Traefik and Caddy, tell them."""
-    for by in (b"original", b"forwarded"):
-        method = header(request, b"x-" + by + b"-method")
-        uri = header(request, b"x-" + by + b"-uri")
-        if method is not None and uri is not None:
-            return method, urlsplit(uri)._replace(scheme="", netloc="").path or "/"
-    return None, None
+def _told_call(request: Request, headers: str) -> tuple[str | None, str | None]:
+    """Method and path of the call, by the headers that this proxy sets.
+
+    By no others: a proxy hands on what it does not set, and the client would choose.
+    """
+    method = header(request, f"x-{headers}-method".encode())
+    uri = header(request, f"x-{headers}-uri".encode())
+    if method is None or uri is None:
+        return None, None
+    # As it was sent, but for the query: any reading of it might not be the resource server's.
+    return method, uri.partition("?")[0]
 
 
 def _told(verdict: Verdict) -> Response:
