@@ -191,7 +191,8 @@ class TestLightPackage:
         assert done.stdout == ""
         (line,) = done.stderr.splitlines()
         assert line.startswith("keyturn: ")
-        assert "pip install 'keyturn[server]'" in line
+        extra = "server" if {"serve", "dev"} & set(arguments) else "cli"
+        assert f"pip install 'keyturn[{extra}]'" in line
 
     @pytest.mark.parametrize("package", ["client", "resource"])
     def test_what_is_light_imports_without_the_extra(self, package: str) -> None:

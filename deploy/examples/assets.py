@@ -1,6 +1,6 @@
 """A resource server that Keyturn guards: assets, tenant by tenant.
 
-    pip install keyturn fastapi uvicorn
+    pip install 'keyturn[cli]' fastapi uvicorn
     python assets.py openapi > assets.json && keyturn endpoint import assets.json --service assets
     keyturn resource-server create http://127.0.0.1:8000 --name assets
     uvicorn assets:app --port 8000
@@ -24,7 +24,7 @@ from keyturn.resource import Caller, TokenMiddleware, TokenVerifier, permission
 AUDIENCE = os.environ.get("AUDIENCE", "http://127.0.0.1:8000")
 
 #: What administrators make roles of.
-ASSETS, DATA, LOGIC = "assets:manage", "data:manage", "logic:develop"
+ASSETS, DATA, LOGIC = "assets:manage", "data:manage", "logics:manage"
 SYSTEM, OPERATIONS = "system:manage", "operations:manage"
 
 app = FastAPI(title="Assets")

@@ -22,13 +22,13 @@ def main(names: list[str]) -> int:
     # A token for this resource server alone: nobody else could use it.
     auth = ApiKeyAuth.find(resource=os.environ.get("AUDIENCE", URL))
     with httpx.Client(base_url=URL, auth=auth) as assets:
-        for name in names:
-            answer = assets.post("/assetTypes", json={"name": name})
-            if answer.status_code == 403:
-                print(f"{name}: you may not", file=sys.stderr)
+        calls = [assets.build_request("POST", "/assetTypes", json={"name": name}) for name in names]
+        for call in [*calls, assets.build_request("GET", "/assetTypes")]:
+            answer = assets.send(call)
+            if answer.is_error:
+                # It is problem+json (RFC 9457), which says why.
+                print(f"{call.method} {call.url}: {answer.text}", file=sys.stderr)
                 return 1
-            answer.raise_for_status()
-        answer = assets.get("/assetTypes").raise_for_status()
         print(*(item["name"] for item in answer.json()), sep="\n")
     return 0
 
@@ -37,4 +37,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except (KeyturnError, httpx.HTTPError) as error:
-        sys.exit(f"client: {error}")
+        sys.exit(f"client: {URL}: {error}")

@@ -8,7 +8,7 @@ never see another endpoint in a call than the service does.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Protocol, TypeVar
 from urllib.parse import quote, unquote_to_bytes
@@ -30,6 +30,8 @@ _SAFE = "!$&'()*+,;=:@"
 # before they route. Where they could see another path than the one compared here, nothing matches.
 _UNSAFE = re.compile(rb"[\x00-\x1f\x7f/\\]")
 _NO_SEGMENT = frozenset({b"", b".", b".."})
+# In a call. Some servers cut a segment at its semicolon before they route.
+_UNSAFE_CALL = re.compile(rb"[\x00-\x1f\x7f/\\;]")
 
 
 class NotAPath(ValueError):
@@ -103,15 +105,29 @@ def best_match(endpoints: Iterable[T], method: str, path: str) -> tuple[T, ...]:
     if concrete is None:
         return ()
     methods = answering(method)
+    candidates = [endpoint for endpoint in endpoints if endpoint.method in methods]
+    best = _best(candidates, method, concrete, str)
+    loose = [_loosely(segment) for segment in concrete]
+    if loose != concrete:
+        # Where a server could see a literal, a parameter is not what it says.
+        other = _best(candidates, method, loose, str.lower)
+        best = {at: hit for at, hit in best.items() if at in other and other[at] is hit}
+    return tuple(best[service] for service in sorted(best))
+
+
+def _best(
+    endpoints: Iterable[T], method: str, concrete: Sequence[bytes], read: Callable[[str], str]
+) -> dict[tuple[str, str], T]:
+    """Of each tenant's each service the most specific endpoint, its shape as `read` has it."""
     best: dict[tuple[str, str], tuple[_Rank, T]] = {}
     for endpoint in endpoints:
-        if endpoint.method not in methods or not _fits(endpoint.shape, concrete):
+        if not _fits(read(endpoint.shape), concrete):
             continue
         service = (endpoint.service, endpoint.tenant_id)
         rank = _rank(endpoint.shape, endpoint.method != method.upper())
         if service not in best or rank < best[service][0]:
             best[service] = (rank, endpoint)
-    return tuple(best[service][1] for service in sorted(best))
+    return {service: hit for service, (_, hit) in best.items()}
 
 
 # Smaller is more specific.
@@ -167,9 +183,14 @@ def _decoded(concrete_path: str) -> list[bytes] | None:
     if not concrete_path.startswith("/") or not _plain(concrete_path):
         return None
     decoded = [unquote_to_bytes(segment) for segment in _split(concrete_path)]
-    if any(segment in _NO_SEGMENT or _UNSAFE.search(segment) for segment in decoded):
+    if any(segment in _NO_SEGMENT or _UNSAFE_CALL.search(segment) for segment in decoded):
         return None
     return decoded
+
+
+def _loosely(segment: bytes) -> bytes:
+    """As servers read it that know no case, or drop dots and spaces at the end (Windows)."""
+    return segment.lower().rstrip(b". ")
 
 
 def _fits(template: str, concrete: Sequence[bytes]) -> bool:

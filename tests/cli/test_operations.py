@@ -18,7 +18,10 @@ from tests.cli.test_help import COMMANDS, examples
 BASE = "http://keyturn.localhost"
 ID = "01989e6c-0000-7000-8000-000000000001"
 #: What programs ask that got a token, not people who manage.
-FOR_PROGRAMS = {"introspect", "currentTenant"}
+FOR_PROGRAMS = {
+    *("introspect", "currentTenant"),
+    *("followRevocations", "getPolicy", "verifyCall"),
+}
 
 #: An answer to anything, with whatever some command looks for in it.
 ANSWER = {

@@ -11,10 +11,10 @@ import sys
 
 from . import version
 
-_NEEDS_SERVER = (
-    "keyturn: the package {missing!r} is missing; this command needs the server:"
-    " pip install 'keyturn[server]'"
-)
+_MISSING = "keyturn: the package {missing!r} is missing: pip install 'keyturn[{extra}]'"
+# What the command line needs for a service elsewhere, and commands that are the service's own.
+_CLI = frozenset({"rich", "typer"})
+_SERVICE = frozenset({"bootstrap", "dev", "migrate", "secrets", "serve", "settings"})
 
 
 def main() -> None:
@@ -32,5 +32,7 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing in ("", "keyturn"):
             raise
-        print(_NEEDS_SERVER.format(missing=missing), file=sys.stderr)
+        served = missing not in _CLI or bool(_SERVICE.intersection(arguments))
+        extra = "server" if served else "cli"
+        print(_MISSING.format(missing=missing, extra=extra), file=sys.stderr)
         sys.exit(1)

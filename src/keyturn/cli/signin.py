@@ -44,10 +44,10 @@ def login(
 ) -> None:
     r"""Keep who you are to a service, once it has been tried. Asks for your API key.
 
-    The key comes from stdin, from KEYTURN_API_KEY, or is asked for: never from an argument, which
-    everybody on the machine could read. It is kept in ~/.config/keyturn/profiles.toml, which only
-    you may read. In CI, set KEYTURN_URL, KEYTURN_USERNAME, KEYTURN_API_KEY and KEYTURN_TENANT
-    instead: then nothing is written.
+    The key comes from stdin (--api-key-stdin), from KEYTURN_API_KEY, or is asked for: never from an
+    argument, which everybody on the machine could read. It is kept in
+    ~/.config/keyturn/profiles.toml, which only you may read. In CI, set KEYTURN_URL,
+    KEYTURN_USERNAME, KEYTURN_API_KEY and KEYTURN_TENANT instead: then nothing is written.
 
     Examples:
       keyturn login --url https://iam.example --username ada@example.org

@@ -30,7 +30,8 @@ def caller_of(request: Connection) -> Caller:
 def requires(permission: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Lets only callers with that permission in; others are answered 403, without a token 401.
 
-    The endpoint, async or not, must take the request (or websocket) as an argument.
+    The endpoint, async or not, must take the request (or websocket) as an argument. It stands below
+    the route's decorator: what a router was given already, it lets everybody call.
     """
     return requires_any(permission)
 
@@ -41,6 +42,8 @@ def requires_any(*permissions: str) -> Callable[[Callable[P, R]], Callable[P, R]
         raise ValueError("which permission?")
 
     def decorated(endpoint: Callable[P, R]) -> Callable[P, R]:
+        if not inspect.signature(endpoint).parameters:
+            raise TypeError("the endpoint must take the request as an argument")
         if inspect.iscoroutinefunction(endpoint):
             waiting = cast("Callable[P, Awaitable[Any]]", endpoint)
 
@@ -112,6 +115,7 @@ def _refused(request: Connection, error: ResourceError) -> Any:
         error,
         resource_metadata=scope.get("keyturn.resource_metadata"),
         request_id=scope.get("keyturn.request_id"),
+        call=ascii(f"{scope.get('method', '')} {scope.get('path', '')[:200]}")[1:-1],
     )
     return Response(given.body, given.status, dict(given.headers))
 

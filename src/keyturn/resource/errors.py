@@ -136,10 +136,14 @@ class Answer:
 
 
 def answer(
-    error: ResourceError, *, resource_metadata: str | None = None, request_id: str | None = None
+    error: ResourceError,
+    *,
+    resource_metadata: str | None = None,
+    request_id: str | None = None,
+    call: str = "",
 ) -> Answer:
-    """`error` as problem+json (RFC 9457), with its challenge. Logs its detail."""
-    log.info("refused: %s (%s)", error.code, error.detail or "-")
+    """`error` as problem+json (RFC 9457), with its challenge. Logs its detail and the `call`."""
+    log.info("refused: %s (%s)%s", error.code, error.detail or error.public, call and f": {call}")
     body: dict[str, object] = {
         "type": f"urn:keyturn:error:{error.code}",
         "title": HTTPStatus(error.status).phrase,

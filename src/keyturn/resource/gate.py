@@ -29,6 +29,11 @@ class Arrival:
     authorization: Sequence[str]
     tenant: Sequence[str]
 
+    def __str__(self) -> str:
+        """For the log: method, path, and which tenant was named."""
+        tenant = f" in {self.tenant[0][:36]}" if self.tenant else ""
+        return ascii(f"{self.method[:16]} {self.raw_path[:200]}{tenant}")[1:-1]
+
 
 class Paths:
     """Paths, each exact or, ending in `/*`, with all below it."""
@@ -36,8 +41,11 @@ class Paths:
     def __init__(self, given: Iterable[str]) -> None:
         self._exact = frozenset(path for path in given if not path.endswith("/*"))
         self._below = tuple(path[:-1] for path in given if path.endswith("/*"))
-        if not all(path.startswith("/") for path in (*self._exact, *self._below)):
-            raise ValueError("a path starts with a slash")
+        for path in (*self._exact, *self._below):
+            if isinstance(given, str) or not path.startswith("/") or "*" in path:
+                raise ValueError(
+                    "paths come in a list, each as in /health, or /docs/* with all below"
+                )
 
     def __contains__(self, path: str) -> bool:
         if path not in self._exact and not path.startswith(self._below):
@@ -50,7 +58,7 @@ class Gate:
 
     `public` paths are let through without looking at them, `uncatalogued` ones without asking the
     catalogue. `optional`: so are calls without a token. `resource` is this resource server's
-    identifier (RFC 9728), by default its audience, if that is a URL.
+    identifier (RFC 9728), by default its audience, if that is a URL, and not that of the issuer.
     """
 
     def __init__(
@@ -68,20 +76,21 @@ class Gate:
         self._uncatalogued = Paths(uncatalogued)
         self._tenant_required = tenant_required
         self._optional = optional
-        identifier = resource or verifier.audience
+        own = verifier.audience if verifier.audience != verifier.issuer else ""
+        identifier = resource or own
         parts = urlsplit(identifier)
         #: Where clients find how to get a token (RFC 9728, 3.1); None without an identifier.
         self.resource_metadata: str | None = None
         self._metadata: Mapping[str, bytes] = {}
         if parts.scheme in {"https", "http"} and parts.netloc and not set('"\\ ') & set(identifier):
-            own = _WELL_KNOWN + parts.path.rstrip("/")
-            self.resource_metadata = f"{parts.scheme}://{parts.netloc}{own}"
+            own_place = _WELL_KNOWN + parts.path.rstrip("/")
+            self.resource_metadata = f"{parts.scheme}://{parts.netloc}{own_place}"
             document = {
                 "resource": identifier,
                 "authorization_servers": [verifier.issuer],
                 "bearer_methods_supported": ["header"],
             }
-            self._metadata = dict.fromkeys((_WELL_KNOWN, own), json.dumps(document).encode())
+            self._metadata = dict.fromkeys((_WELL_KNOWN, own_place), json.dumps(document).encode())
 
     def published(self, method: str, path: str) -> Answer | None:
         """The metadata of this resource server (RFC 9728), if that is what is asked for."""

@@ -23,6 +23,7 @@ from .http.resources import Followers, ResourceParts, resource_operations
 from .http.routes import Surface, oauth_paths, table
 from .http.stopping import Stopping
 from .http.tokens import token_operations
+from .http.verdicts import verdict_operations
 from .mail import open_mailer
 from .oauth.bridge import TokenEndpoint
 from .oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
@@ -235,11 +236,12 @@ def _wire(
                 callers=callers,
                 feed=revocations.feed,
                 bundles=PolicyBundles(store, digest),
-                verifying=Verifying(lookup, store, utc_now, settings.audience),
                 followers=Followers(settings.max_followers),
                 stopping=stopping,
+                longest_life=int(settings.lifetimes.longest_access.total_seconds()),
             )
         ),
+        *verdict_operations(Verifying(lookup, store, utc_now, settings.audience)),
         *management_operations(management, settings.base_path),
     ]
     surface = Surface(

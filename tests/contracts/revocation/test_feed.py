@@ -60,6 +60,7 @@ async def test_nothing_new_is_nothing(nodes: Nodes) -> None:
     await nodes.revoke(node, entry(T))
     follower = Follower()
     await follower.ask(node)
+    await follower.ask(node)  # what came while everything was told may be told again
     assert (await follower.ask(node)).items == ()
     assert (await follower.ask(node, wait=0.05)).items == ()
     assert follower.resets == 1
@@ -113,6 +114,61 @@ async def test_a_cursor_of_another_node_misses_nothing(nodes: Nodes) -> None:
 
     await soon(all_of_them)
     assert follower.resets == 1
+
+
+async def test_every_page_from_another_node(nodes: Nodes) -> None:
+    """A long list, page by page, each page from the other node, while both go on revoking."""
+    pair = (await nodes.open(), await nodes.open())
+    first = [entry(T, f"t{number}") for number in range(40)]
+    await nodes.commit(*first)
+    for node in pair:
+        await node.publish(first)
+    follower, asked = Follower(), 0
+    while (await follower.ask(pair[asked % 2], limit=7)).more:
+        if asked < 5:
+            await nodes.revoke(pair[asked // 2 % 2], entry(T, f"later{asked}"))
+        asked += 1
+        assert asked < 60, "it never comes to an end"
+
+    async def all_of_them() -> bool:
+        nonlocal asked
+        asked += 1
+        news = await follower.ask(pair[asked % 2], limit=7)
+        later = (f"later{number}" for number in range(5))
+        return not news.more and follower.has(*(f"t{n}" for n in range(40)), *later)
+
+    await soon(all_of_them)
+
+
+async def test_more_news_than_one_answer_holds(nodes: Nodes) -> None:
+    pair = (await nodes.open(), await nodes.open())
+    follower, asked = Follower(), 0
+    await follower.ask(pair[0])
+    await asyncio.sleep(0.6)
+    news = [entry(T, f"t{number}") for number in range(30)]
+    await nodes.commit(*news)
+    for node in pair:
+        await node.publish(news)
+    while (await follower.ask(pair[asked % 2], limit=4)).more:
+        asked += 1
+        assert asked < 60, "it never comes to an end"
+
+    async def all_of_them() -> bool:
+        await follower.ask(pair[0])
+        return follower.has(*(f"t{number}" for number in range(30)))
+
+    await soon(all_of_them)
+
+
+async def test_a_cursor_from_the_future_begins_anew(nodes: Nodes) -> None:
+    """The database's clock went back."""
+    node = await nodes.open()
+    await nodes.revoke(node, entry(T, "s1"))
+    follower = Follower()
+    await follower.ask(node)
+    assert follower.cursor is not None
+    follower.cursor = f"0123abcd.1.{int(follower.cursor.rsplit('.', 1)[1]) + 60_000_000}"
+    assert (await follower.ask(node)).reset
 
 
 async def test_a_node_that_is_younger_than_the_cursor_begins_anew(nodes: Nodes) -> None:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from keyturn.server import parts
+from keyturn.server.domain.errors import Unavailable
 from keyturn.server.domain.signing_keys import KeyAges
 from keyturn.server.tokens import following
 from tests.http.conftest import Running
@@ -144,6 +145,11 @@ class TestByAge:
         self, service: Running, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await service.exchange()
+
+        async def unread(_: object) -> None:
+            raise Unavailable("away")
+
+        monkeypatch.setattr(following.KeyringFollower, "read", unread)
         late = time.monotonic() + following.UNREAD_FOR + 1
         monkeypatch.setattr("keyturn.server.tokens.signing.time.monotonic", lambda: late)
         answer = await service.token(

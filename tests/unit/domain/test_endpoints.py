@@ -564,3 +564,26 @@ class TestBestMatch:
         assert answering("head") == {"HEAD", "GET"}
         assert answering("POST") == {"POST"}
         assert "TRACE" not in METHODS
+
+
+class TestWhatOthersReadDifferently:
+    """Servers that know no case, cut at semicolons, or drop dots must not see another endpoint."""
+
+    HITS = (endpoint("GET", "/assets/{id}"), endpoint("GET", "/assets/admin"))
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/assets/ADMIN",
+            "/assets/admin.",
+            "/assets/admin%20",
+            "/assets/admin;x=1",
+            "/assets/a%3Bb",
+        ],
+    )
+    def test_hit_nothing(self, path: str) -> None:
+        assert best_match(self.HITS, "GET", path) == ()
+
+    @pytest.mark.parametrize("path", ["/assets/Crane-7", "/assets/v1.", "/assets/administrator"])
+    def test_other_names_are_parameters(self, path: str) -> None:
+        assert [hit.path for hit in best_match(self.HITS, "GET", path)] == ["/assets/{id}"]

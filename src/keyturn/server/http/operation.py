@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..domain.errors import Code, Contended, Refusal, invalid_request
+from ..domain.errors import Code, Contended, Refusal, bad_token, invalid_request
 from ..domain.ids import parse_id
 from ..services.callers import Arrival, Callers, Needs, OwnCaller, TenantCaller
 from ..services.management.changes import Once, Replayed, Versions
@@ -42,7 +42,12 @@ class Public:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Opens a call to whoever has a live token, whatever its key's allow-list says (C4)."""
+    """Opens a call to whoever has a live token, whatever its key's allow-list says (C4).
+
+    `for_proxies`: they know 401 and 403 only, so a malformed Authorization is no token.
+    """
+
+    for_proxies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +208,14 @@ class Doors:
             return None
         # What a resource server learns here it knows from the token already.
         anyone = isinstance(access, Bearer)
-        token = await self._callers.of(bearer(request), for_anyone=anyone)
+        try:
+            text = bearer(request)
+        except Refusal as refusal:
+            for_proxies = isinstance(access, Bearer) and access.for_proxies
+            if refusal.code is not Code.INVALID_REQUEST or not for_proxies:
+                raise
+            raise bad_token("Authorization is repeated") from None
+        token = await self._callers.of(text, for_anyone=anyone)
         arrival = Arrival(token, self._addresses.of(request), (operation.method, path))
         if isinstance(access, Bearer):
             return arrival

@@ -1,28 +1,28 @@
-"""For resource servers: the feed of revocations, a tenant's policy, and the verdict on one call."""
+"""For resource servers: the feed of revocations, and a tenant's policy."""
 
 import asyncio
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from typing import Annotated, Any
 
 import orjson
 from pydantic import Field, StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
-from ..domain.errors import Refusal, Unavailable, invalid_request, not_a_member
+from ..domain.errors import Refusal, Unavailable
 from ..domain.permissions import TOKENS_INTROSPECT
 from ..services.callers import Callers, Needs
 from ..services.policy_bundle import PolicyBundles
 from ..services.ports import News, RevocationFeed
-from ..services.verifying import Asked, Verdict, Verifying
-from .caller import bearer, header, tenant_choice
+from .caller import bearer, header
 from .errors import NO_STORE, json_response
 from .fields import Query
-from .operation import Bearer, Call, Operation
+from .operation import Call, Operation
 from .stopping import Stopping
 
 #: Longest wait of one poll, and longest life of one stream (seconds).
@@ -32,6 +32,10 @@ MAX_WAIT, MAX_STREAM = 30.0, 300.0
 BEAT = 1.0
 #: Entries of one answer.
 MAX_ENTRIES = 10_000
+#: One user has at most this part of the followers' places: nobody keeps all others out.
+OF_ONE_USER = 4
+#: How long what was sent may wait for a reader who does not read (seconds).
+UNREAD = 10.0
 
 Place = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -50,62 +54,58 @@ class PolicyQuery(Query):
     service: Annotated[str, StringConstraints(max_length=128)] | None = None
 
 
-class VerifyQuery(Query):
-    """What the call needs."""
-
-    audience: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
-    permission: Annotated[str, StringConstraints(max_length=2_048)] = ""
-    service: Annotated[str, StringConstraints(max_length=128)] | None = None
-    headers: Literal["original", "forwarded"] = "original"
-
-
 class Followers:
-    """Those who wait for news: at most so many at once, and none of them in flight."""
+    """Those who wait for news: so many at once, of one user a part of them, none in flight."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._count = 0
+        self._most_of_one = max(1, most // OF_ONE_USER)
+        self._places: Counter[str] = Counter()
 
     @contextlib.contextmanager
-    def place(self, request: Request) -> Iterator[None]:
+    def place(self, call: Call) -> Iterator[None]:
         """For one of them. Raises Unavailable when there are too many."""
-        if self._count >= self._most:
+        user_id = call.tenant.user_id
+        if self._places[user_id] >= self._most_of_one or self._places.total() >= self._most:
             raise Unavailable("too many follow the revocations")
-        aside: Place = request.scope.get("keyturn.aside", contextlib.nullcontext)
-        self._count += 1
+        aside: Place = call.request.scope.get("keyturn.aside", contextlib.nullcontext)
+        self._places[user_id] += 1
         try:
             with aside():
                 yield
         finally:
-            self._count -= 1
+            self._places[user_id] -= 1
+            if not self._places[user_id]:
+                del self._places[user_id]
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceParts:
-    """What answers resource servers."""
+    """What answers resource servers. No token is good for longer than `longest_life` (seconds)."""
 
     callers: Callers
     feed: RevocationFeed
     bundles: PolicyBundles
-    verifying: Verifying
     followers: Followers
     stopping: Stopping
+    longest_life: int
 
 
 def resource_operations(parts: ResourceParts) -> list[Operation]:
-    """The operations that a resource server, or a proxy before one, calls."""
+    """The operations that a resource server calls."""
 
     async def revocations(call: Call) -> Response:
         query = call.query(FeedQuery)
         request = call.request
         if "text/event-stream" in (header(request, b"accept") or ""):
             cursor = query.cursor or header(request, b"last-event-id")
-            # The first answer comes before the stream begins: what is refused is refused.
+            # Before the stream begins: what is refused is refused.
             first = await parts.feed.since(cursor, wait=0, limit=query.limit)
-            stream = _stream(parts, request, first, query.limit)
-            return StreamingResponse(stream, headers=_STREAM, media_type="text/event-stream")
-        news = await _poll(parts, request, query)
-        return json_response(_shown(news), headers=dict(NO_STORE))
+            place = contextlib.ExitStack()
+            place.enter_context(parts.followers.place(call))
+            return _EventStream(_events(parts, request, first, query.limit), place)
+        news = await _poll(parts, call, query)
+        return json_response(_shown(news, parts.longest_life), headers=dict(NO_STORE))
 
     async def policy(call: Call) -> Response:
         bundle = await parts.bundles.of(call.tenant, call.query(PolicyQuery).service)
@@ -134,10 +134,6 @@ def resource_operations(parts: ResourceParts) -> list[Operation]:
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type="application/json")
 
-    async def verify(call: Call) -> Response:
-        verdict = await parts.verifying.decide(call.arrival.token, _asked(call))
-        return _told(verdict)
-
     follows = Needs(TOKENS_INTROSPECT)
     return [
         Operation(
@@ -149,7 +145,6 @@ def resource_operations(parts: ResourceParts) -> list[Operation]:
             query=FeedQuery,
         ),
         Operation("getPolicy", "GET", "/auth/policy", follows, policy, query=PolicyQuery),
-        Operation("verifyCall", "GET", "/auth/verify", Bearer(), verify, query=VerifyQuery),
     ]
 
 
@@ -158,47 +153,66 @@ def resource_operations(parts: ResourceParts) -> list[Operation]:
 _STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-async def _poll(parts: ResourceParts, request: Request, query: FeedQuery) -> News:
-    loop = asyncio.get_running_loop()
+async def _poll(parts: ResourceParts, call: Call, query: FeedQuery) -> News:
+    if not query.wait:
+        return await parts.feed.since(query.cursor, wait=0, limit=query.limit)
+    loop, request = asyncio.get_running_loop(), call.request
     end = loop.time() + query.wait
-    with parts.followers.place(request):
+    with parts.followers.place(call):
         while True:
             wait = max(0.0, min(end - loop.time(), BEAT))
             news = await parts.feed.since(query.cursor, wait=wait, limit=query.limit)
-            if query.wait:
-                # Its own token may have ended while it waited.
-                await parts.callers.of(bearer(request))
+            # Its own token may have ended while it waited.
+            await parts.callers.of(bearer(request))
             if news.items or news.reset or loop.time() >= end or parts.stopping.begun:
                 return news
             if await request.is_disconnected():
                 return news
 
 
-async def _stream(
+class _EventStream(StreamingResponse):
+    """A stream that ends, whether or not it is read, and gives its place back."""
+
+    def __init__(self, events: AsyncIterator[bytes], place: contextlib.ExitStack) -> None:
+        super().__init__(events, headers=_STREAM, media_type="text/event-stream")
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            async with asyncio.timeout(UNREAD):
+                await send(message)
+
+        with self._place:
+            try:
+                await super().__call__(scope, receive, sending)
+            except* TimeoutError:
+                pass  # nobody reads: the connection ends
+
+
+async def _events(
     parts: ResourceParts, request: Request, first: News, limit: int
 ) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     end = loop.time() + MAX_STREAM
     news = first
     try:
-        with parts.followers.place(request):
-            while True:
-                yield _event(news)
-                if loop.time() >= end or parts.stopping.begun:
-                    return
-                news = await parts.feed.since(news.cursor, wait=BEAT, limit=limit)
-                await parts.callers.of(bearer(request))
+        while True:
+            yield _event(news, parts.longest_life)
+            if loop.time() >= end or parts.stopping.begun:
+                return
+            news = await parts.feed.since(news.cursor, wait=BEAT, limit=limit)
+            await parts.callers.of(bearer(request))
     except (Refusal, Unavailable):
         # The status was told long ago. Who comes back hears why.
         return
 
 
-def _event(news: News) -> bytes:
-    data = orjson.dumps(_shown(news))
+def _event(news: News, longest_life: int) -> bytes:
+    data = orjson.dumps(_shown(news, longest_life))
     return b"event: revocations\nid: " + news.cursor.encode() + b"\ndata: " + data + b"\n\n"
 
 
-def _shown(news: News) -> dict[str, Any]:
+def _shown(news: News, longest_life: int) -> dict[str, Any]:
     return {
         "entries": [
             {
@@ -213,77 +227,5 @@ def _shown(news: News) -> dict[str, Any]:
         "more": news.more,
         "reset": news.reset,
         "age": round(news.age, 3),
+        "longest_life": longest_life,
     }
-
-
-# --- one call -----------------------------------------------------------------------------
-
-
-def _asked(call: Call) -> Asked:
-    """What a proxy asks. It knows two kinds of refusal only: 401 and 403."""
-    request, query = call.request, call.query(VerifyQuery)
-    method, path = _told_call(request, query.headers)
-    if query.service is not None and path is None:
-        raise invalid_request("Method and path of the call are missing.", field="service")
-    return Asked(
-        tenant_id=_tenant(request),
-        audience=query.audience,
-        any_of=query.permission.split(),
-        service=query.service,
-        method=method if query.service is not None else None,
-        path=path if query.service is not None else None,
-    )
-
-
-def _tenant(request: Request) -> str | None:
-    try:
-        return tenant_choice(request)
-    except Refusal as refusal:
-        raise not_a_member(refusal.public) from None
-
-
-def _told_call(request: Request, headers: str) -> tuple[str | None, str | None]:
-    """Method and path of the call, by the headers that this proxy sets.
-
-    By no others: a proxy hands on what it does not set, and the client would choose.
-    """
-    method = header(request, f"x-{headers}-method".encode())
-    uri = header(request, f"x-{headers}-uri".encode())
-    if method is None or uri is None:
-        return None, None
-    # As it was sent, but for the query: any reading of it might not be the resource server's.
-    return method, uri.partition("?")[0]
-
-
-def _told(verdict: Verdict) -> Response:
-    token, endpoint = verdict.token, verdict.endpoint
-    body = {
-        "sub": token.user_id,
-        "username": verdict.username,
-        "client_id": token.key_id,
-        "sid": token.session_id,
-        "jti": token.jti,
-        "exp": token.expires_at,
-        "tenant_id": verdict.tenant_id,
-        "roles": verdict.roles,
-        "permissions": sorted(verdict.permissions),
-        "endpoint": None
-        if endpoint is None
-        else {
-            "id": endpoint.id,
-            "service": endpoint.service,
-            "method": endpoint.method,
-            "path": endpoint.path,
-        },
-    }
-    headers = {
-        **NO_STORE,
-        "X-Keyturn-User": token.user_id,
-        "X-Keyturn-Key": token.key_id,
-        "X-Keyturn-Session": token.session_id,
-        "X-Keyturn-Tenant": verdict.tenant_id or "",
-        # Names may have any characters; a header may not.
-        "X-Keyturn-Roles": ",".join(quote(name, safe="") for name in verdict.roles),
-        "X-Keyturn-Permissions": " ".join(sorted(verdict.permissions)),
-    }
-    return json_response(body, headers=headers)

@@ -1,10 +1,13 @@
 """What this node knows, in the order in which it heard of it: for resource servers to follow.
 
 A follower shows the cursor of its last answer and gets what came since. A cursor says three things:
-which node gave it, how far that node's own count was, and up to which time of the database the
-node knew everything. The node that gave it goes by the count. Any other goes by the time: it tells
+which node gave it, how far that node's own count was, and up to which time of the database all is
+known to who has it. The node that gave it goes by the count. Any other goes by the time: it tells
 all that it heard of since the tail that was the last to begin before. What is told twice does no
 harm; what a node cannot vouch for is told from the beginning (`reset`).
+
+The beginning goes page by page in the order of the digests, so that every node can go on where
+another one stopped, and what changes meanwhile comes afterwards, by the time of the eldest page.
 
 Nobody needs to be named in it: an entry's subject is a digest, which only those recognise who hold
 a token that it ends.
@@ -15,6 +18,7 @@ import base64
 import bisect
 import functools
 import hashlib
+import heapq
 import re
 import secrets
 from collections import deque
@@ -35,7 +39,13 @@ REMEMBERED = 600.0
 _MARKED_EVERY = 0.4
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: How far a cursor's time may be ahead of this node's (microseconds). More, and the database's
+#: clock went back: times mean nothing then.
+_AHEAD = 5_000_000
 _CURSOR = re.compile(r"([0-9a-f]{8})\.([0-9]{1,18})\.([0-9]{1,18})")
+_PAGE = re.compile(r"all\.([A-Za-z0-9_-]{22})\.([0-9]{1,18})")
+# No node is called so: whoever is asked goes by the time.
+_NOBODY = "0" * 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,37 +82,53 @@ class Feed:
         Raises Refusal `invalid_request` for a cursor that no feed gave, and Unavailable while
         this node has not read the database yet.
         """
-        asked = _read(cursor)
+        page = _PAGE.fullmatch(cursor) if cursor is not None else None
+        asked = None if page is not None else _read(cursor)
         if not self._marks:
             raise Unavailable("the revocations have not been read from the database yet")
-        begin, reset = self._begin_at(asked)
-        if wait > 0 and begin >= self._count and not reset:
+        if page is not None:
+            return await self._all(page[1], int(page[2]), limit)
+        begin = self._begin_at(asked)
+        if begin is None or asked is None:
+            return await self._all("", self._time, limit)
+        if wait > 0 and begin >= self._count:
             try:
                 async with asyncio.timeout(wait):
                     await self._news.wait()
             except TimeoutError:
                 pass
         items, at = self._told(begin, limit)
-        return News(
-            tuple(items),
-            f"{self._node}.{at}.{self._time}",
-            reset,
-            at < self._count,
-            # A follower that was told all of it knows no more than the last tail did.
-            self._follower.age,
-        )
+        more = at < self._count
+        if more and asked[0] != self._node:
+            # Another node would begin again where this one did, and never come to an end.
+            return await self._all("", self._time, limit)
+        # Until all of it is told, nothing later than before is known by any other's time.
+        time = asked[2] if more else self._time
+        return News(tuple(items), f"{self._node}.{at}.{time}", False, more, self._follower.age)
 
-    def _begin_at(self, cursor: tuple[str, int, int] | None) -> tuple[int, bool]:
-        """The count to begin behind, and whether that is the beginning of everything."""
+    async def _all(self, after: str, time: int, limit: int) -> News:
+        """A page of everything; the first one is a reset. `time` is that of the eldest page."""
+        time, age = min(time, self._time), self._follower.age
+        entries = [(entry.kind, entry.subject) for entry in self._local.entries()]
+        # There may be very many; other callers are served meanwhile.
+        told = await asyncio.to_thread(_behind, entries, after, limit + 1)
+        items = [item for _, subject in told[:limit] if (item := self._item(subject)) is not None]
+        more = len(told) > limit
+        cursor = f"all.{told[limit - 1][0]}.{time}" if more else f"{_NOBODY}.0.{time}"
+        return News(tuple(items), cursor, not after, more, age)
+
+    def _begin_at(self, cursor: tuple[str, int, int] | None) -> int | None:
+        """The count to begin behind; None: this node cannot vouch for what came since."""
         if cursor is None:
-            return 0, True
+            return None
         node, count, time = cursor
         if node == self._node and self._marks[0].count <= count <= self._count:
-            return count, False
-        if node != self._node and time >= self._marks[0].time:
+            return count
+        newest = self._marks[-1].time
+        if node != self._node and self._marks[0].time <= time <= newest + _AHEAD:
             index = bisect.bisect_right(self._marks, time, key=lambda mark: mark.time)
-            return self._marks[index - 1].count, False
-        return 0, True
+            return self._marks[index - 1].count
+        return None
 
     def _told(self, begin: int, limit: int) -> tuple[list[FeedItem], int]:
         """Up to `limit` items behind `begin`, and the count of the last."""
@@ -177,6 +203,12 @@ def digest(subject: Subject) -> str:
     """How a subject is told: 128 bits of the SHA-256 of kind and id, base64url (22 characters)."""
     hashed = hashlib.sha256(f"{subject[0]}:{subject[1]}".encode(errors="surrogatepass")).digest()
     return base64.urlsafe_b64encode(hashed[:16]).rstrip(b"=").decode()
+
+
+def _behind(subjects: list[Subject], after: str, limit: int) -> list[tuple[str, Subject]]:
+    """The first of these whose digests come behind `after`, in their order."""
+    named = ((digest(subject), subject) for subject in subjects)
+    return heapq.nsmallest(limit, (pair for pair in named if pair[0] > after))
 
 
 def _read(cursor: str | None) -> tuple[str, int, int] | None:

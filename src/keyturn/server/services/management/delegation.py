@@ -71,8 +71,8 @@ async def bounds_of(tx: Transaction, lookup: KeyLookup, caller: OwnCaller) -> Ap
     _need_nobody_acts(token)
     key = await tx.api_keys.get(token.key_id)
     if (
-        token.endpoints is not None
-        or key is None
+        key is None
+        or (token.endpoints is not None and set(token.endpoints) != set(key.endpoint_ids or ()))
         or not await _carries_all(tx, lookup, caller, key)
     ):
         raise Refusal(

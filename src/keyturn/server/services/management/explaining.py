@@ -100,4 +100,9 @@ class Explaining:
 
 
 def _opened(hit: Sequence[Endpoint], permissions: frozenset[str]) -> list[Endpoint]:
-    return [endpoint for endpoint in hit if opens(endpoint.opened_by, permissions)]
+    """The endpoints of services that are open: all entries of one service must be.
+
+    A tenant may ask for more than one above it does, never for less.
+    """
+    shut = {e.service for e in hit if not opens(e.opened_by, permissions)}
+    return [endpoint for endpoint in hit if endpoint.service not in shut]
