@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -244,6 +246,28 @@ class TestStream:
         (second,) = await self.streamed(asker, **{"last-event-id": first["cursor"]})
         assert not second["reset"]
         assert told(second, "tenant", service.globex)
+
+    async def test_ends_when_nobody_reads(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(resources, "UNREAD", 0.05)
+        ended: list[str] = []
+        place = contextlib.ExitStack()
+        place.callback(ended.append, "place")
+
+        async def events() -> AsyncIterator[bytes]:
+            while True:
+                yield b"event"
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            if message.get("body"):
+                await asyncio.Event().wait()
+
+        stream = resources._EventStream(events(), place)
+        async with asyncio.timeout(10):
+            await stream({"type": "http"}, receive, send)
+        assert ended == ["place"]
 
     async def test_ends_with_the_asker(
         self, service: Running, asker: Person, monkeypatch: pytest.MonkeyPatch

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from ...domain.errors import Code, Refusal, bad_token, not_found
 from ...domain.model import Revocation, RevocationKind
-from ...domain.revocations import kills, subjects
+from ...domain.revocations import Subject, kills, subjects
 from ...domain.sessions import Lifetimes
 from ...domain.trail import Actor, AuditEvent, Json
 from ..ports import AnswerSealer, KeptAnswer, RevocationList, Store, Transaction
@@ -72,6 +72,7 @@ class Change:
         self.tenant_id = tenant_id
         self.events: list[AuditEvent] = []
         self.revocations: list[Revocation] = []
+        self.lifted: list[Subject] = []
         self.users: set[str] = set()
         self.result: object = None
 
@@ -109,6 +110,10 @@ class Change:
     def revoke(self, *entries: Revocation) -> None:
         """Ends tokens in another way than by an epoch."""
         self.revocations.extend(entries)
+
+    def lift(self, subjects: Collection[Subject]) -> None:
+        """Ends suspensions."""
+        self.lifted.extend(subjects)
 
     def outdate_policy(self) -> None:
         """What resource servers keep of this tenant's roles and endpoints is no longer right."""
@@ -164,7 +169,8 @@ class Changes:
             await self._write(change)
             if once is not None and change.result is not None:
                 await self._keep(tx, once, once.render(change.result), change.now)
-        await self._revocations.publish(change.revocations)
+        ends = [Revocation(kind, name, change.now) for kind, name in change.lifted]
+        await self._revocations.publish([*change.revocations, *ends])
 
     async def _write(self, change: Change) -> None:
         epochs = await change.tx.users.raise_epochs(change.users)
@@ -173,6 +179,8 @@ class Changes:
             *(Revocation(RevocationKind.USER, user, end, epoch) for user, epoch in epochs.items())
         )
         await change.tx.revocations.add(change.revocations)
+        if change.lifted:
+            await change.tx.revocations.lift(change.lifted)
         await change.tx.audit.add(change.events)
 
     async def _replay(self, tx: Transaction, once: Once[Any], now: datetime) -> None:

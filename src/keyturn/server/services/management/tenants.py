@@ -102,12 +102,8 @@ class TenantManagement:
             tenant = await _strictly_below(change, caller, tenant_id)
             if tenant.suspended_at is not None:
                 await change.tx.tenants.set_suspended(tenant_id, None)
-                await change.tx.revocations.lift(
-                    [
-                        (RevocationKind.TENANT, active)
-                        for active in await change.tx.tenants.active(tenant_id)
-                    ]
-                )
+                active = await change.tx.tenants.active(tenant_id)
+                change.lift([(RevocationKind.TENANT, name) for name in active])
                 _note(change, "tenant.resumed", tenant_id)
             return await _reached(change.tx, caller, tenant_id)
 
