@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 from collections.abc import Callable
@@ -22,7 +23,10 @@ USERNAME = "svc@acme"
 API_KEY = f"kt_{secrets.token_hex(11)}_{secrets.token_hex(22)[:43]}_{secrets.token_hex(3)}"
 TENANT = "01890000-0000-7000-8000-000000000001"
 
+ASSETS = "https://assets.example/assets"
+
 Reply = httpx.Response | Exception
+Get = Callable[..., httpx.Response]
 
 
 def oauth_error(code: str, status: int = 400, text: str = "No.") -> httpx.Response:
@@ -137,6 +141,28 @@ def service() -> FakeService:
 @pytest.fixture
 def clock() -> SetClock:
     return SetClock()
+
+
+@pytest.fixture(params=["sync", "async"])
+def get(request: pytest.FixtureRequest, service: FakeService) -> Get:
+    """One request, by httpx.Client or by httpx.AsyncClient in an event loop of its own."""
+
+    def sync_get(
+        auth: ApiKeyAuth, method: str = "GET", url: str = ASSETS, **given: object
+    ) -> httpx.Response:
+        with service.client(auth) as client:
+            return client.request(method, url, **given)  # type: ignore[arg-type]
+
+    def async_get(
+        auth: ApiKeyAuth, method: str = "GET", url: str = ASSETS, **given: object
+    ) -> httpx.Response:
+        async def run() -> httpx.Response:
+            async with service.async_client(auth) as client:
+                return await client.request(method, url, **given)  # type: ignore[arg-type]
+
+        return asyncio.run(run())
+
+    return sync_get if request.param == "sync" else async_get
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -20,36 +19,17 @@ from keyturn.client import (
 )
 from tests.client.conftest import (
     API_KEY,
+    ASSETS,
     TENANT,
     TOKEN_URL,
     URL,
     USERNAME,
     FakeService,
+    Get,
     SetClock,
     invalid_token,
     oauth_error,
 )
-
-ASSETS = "https://assets.example/assets"
-Get = Callable[..., httpx.Response]
-
-
-@pytest.fixture(params=["sync", "async"])
-def get(request: pytest.FixtureRequest, service: FakeService) -> Get:
-    """One request, by httpx.Client or by httpx.AsyncClient in an event loop of its own."""
-
-    def sync_get(auth: ApiKeyAuth, method: str = "GET", **given: object) -> httpx.Response:
-        with service.client(auth) as client:
-            return client.request(method, ASSETS, **given)  # type: ignore[arg-type]
-
-    def async_get(auth: ApiKeyAuth, method: str = "GET", **given: object) -> httpx.Response:
-        async def run() -> httpx.Response:
-            async with service.async_client(auth) as client:
-                return await client.request(method, ASSETS, **given)  # type: ignore[arg-type]
-
-        return asyncio.run(run())
-
-    return sync_get if request.param == "sync" else async_get
 
 
 class TestExchange:

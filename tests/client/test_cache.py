@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,35 @@ class TestUnusable:
             assert TokenCache(path).try_lock() is None
             assert get(service, path, deadline=0.2)
         assert get(service, path, deadline=0.2)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+    def test_a_lock_is_not_kept_by_a_forked_child(self, path: Path) -> None:
+        cache = TokenCache(path)
+        told, tell = os.pipe()
+        heard, answer = os.pipe()
+        lock = cache.try_lock()
+        assert lock is not None
+        with lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads of other tests
+            child = os.fork()
+            if child == 0:
+                os.close(tell)
+                os.write(answer, b"x")
+                os.read(told, 1)  # until the parent goes on, or ends
+                os._exit(0)
+            os.close(answer)
+            assert os.read(heard, 1) == b"x"
+            assert cache.try_lock() is None  # the child gave back nothing of its parent's
+        try:
+            again = cache.try_lock()
+            assert again is not None
+            with again:
+                pass
+        finally:
+            os.close(tell)
+            os.waitpid(child, 0)
+            os.close(told)
+            os.close(heard)
 
 
 PROGRAM = """

@@ -92,7 +92,8 @@ class TestOneExchange:
             client.get(ASSETS)
             clock.tick(0.91 * 300)
             client.get(ASSETS)
-        assert auth._keeper.at_hand(service.issued[0]) == service.issued[1]
+        assert auth._keeper.drop(service.issued[0], "https://assets.example")
+        assert auth._keeper.at_hand() == service.issued[1]
 
     def test_that_fails_for_all(self, service: FakeService) -> None:
         go_on = threading.Event()

@@ -46,6 +46,11 @@ class ApiKeyAuth(httpx.Auth):
     be. Requests without `x-tenant-id` get it of `tenant`. Give the client to nobody else's
     address: whoever is sent a request sees the token.
 
+    When no token can be got, requests raise the same error at once until it makes sense to ask
+    again: after Retry-After (a minute at most), or pauses that grow from 0.2 to 10 seconds after a
+    fault, and from 1 to 30 seconds after a refusal. A server that refuses new tokens too gets
+    another one after pauses of 1 to 60 seconds; the 401 is the caller's meanwhile.
+
     `token_url` and `tenant` are as in `Credentials`; `scope` and `resource` narrow the token, as
     permissions and to resource servers. `cache` keeps it for the next process. `deadline` (seconds)
     bounds an exchange with all that is tried again; nobody waits for somebody else's longer than
@@ -111,10 +116,10 @@ class ApiKeyAuth(httpx.Auth):
         again = _can_be_repeated(request)
         token = self._keeper.at_hand() or self._token()
         response = yield self._signed(request, token)
-        if _is_dead(response, token):
-            fresh = self._keeper.at_hand(token)
-            if again:
-                yield self._signed(request, fresh or self._token(token))
+        if self._is_given_up(token, request, response) and again:
+            token = self._keeper.at_hand() or self._token()
+            response = yield self._signed(request, token)
+            self._has_worked(token, request, response)
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -123,19 +128,30 @@ class ApiKeyAuth(httpx.Auth):
         again = _can_be_repeated(request)
         token = self._keeper.at_hand() or await self._async_token()
         response = yield self._signed(request, token)
-        if _is_dead(response, token):
-            fresh = self._keeper.at_hand(token)
-            if again:
-                yield self._signed(request, fresh or await self._async_token(token))
+        if self._is_given_up(token, request, response) and again:
+            token = self._keeper.at_hand() or await self._async_token()
+            response = yield self._signed(request, token)
+            self._has_worked(token, request, response)
 
-    def _token(self, rejected: str | None = None) -> str:
+    def _token(self) -> str:
         with closing(Runner(self._network, self._url)) as runner:
-            return runner.run(self._keeper.token(rejected))
+            return runner.run(self._keeper.token())
 
-    async def _async_token(self, rejected: str | None = None) -> str:
+    async def _async_token(self) -> str:
         # A client of its own: another one's connections belong to another event loop.
         async with aclosing(AsyncRunner(self._network, self._url)) as runner:
-            return await runner.run(self._keeper.token(rejected))
+            return await runner.run(self._keeper.token())
+
+    def _is_given_up(self, token: str, request: httpx.Request, response: httpx.Response) -> bool:
+        """Whether the answer says the token is dead, and it is not to be sent any more."""
+        worked = self._has_worked(token, request, response)
+        return not worked and self._keeper.drop(token, _origin(request))
+
+    def _has_worked(self, token: str, request: httpx.Request, response: httpx.Response) -> bool:
+        if _is_dead(response, token):
+            return False
+        self._keeper.worked(_origin(request))
+        return True
 
     def _signed(self, request: httpx.Request, token: str) -> httpx.Request:
         request.headers["Authorization"] = f"Bearer {token}"
@@ -154,6 +170,10 @@ def _is_dead(response: httpx.Response, token: str) -> bool:
             for challenge in response.headers.get_list("www-authenticate")
         )
     )
+
+
+def _origin(request: httpx.Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
 
 
 def _can_be_repeated(request: httpx.Request) -> bool:

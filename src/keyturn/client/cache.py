@@ -9,7 +9,9 @@ import os
 import stat
 import sys
 import tempfile
+import weakref
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 
 from .credentials import sendable
@@ -58,23 +60,26 @@ class TokenCache:
     def try_lock(self) -> contextlib.AbstractContextManager[object] | None:
         """The right to exchange, until it is left; None while another process has it.
 
-        It ends with its process. Where nothing can be locked everybody has it.
+        It ends with its process, and no forked child keeps it. Where nothing can be locked
+        everybody has it.
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             name = self._path.with_name(self._path.name + ".lock")
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            descriptor = os.open(name, flags, 0o600)
+            # Without a buffer: that has a lock, which a fork may find taken for ever.
+            file = FileIO(os.open(name, flags, 0o600))
         except OSError:
             return contextlib.nullcontext()
+        _lock_files.add(file)
         try:
-            _lock(descriptor)
+            _lock(file.fileno())
         except BlockingIOError:
-            os.close(descriptor)
+            file.close()
             return None
         except OSError:
             pass  # a file system without locks
-        return os.fdopen(descriptor)
+        return file
 
     def _entries(self, now: Moment) -> dict[str, Tokens]:
         try:
@@ -144,3 +149,16 @@ else:
 
     def _is_private(about: os.stat_result) -> bool:
         return about.st_uid == os.geteuid() and not stat.S_IMODE(about.st_mode) & 0o077
+
+
+_lock_files: "weakref.WeakSet[FileIO]" = weakref.WeakSet()
+
+
+def _forked() -> None:
+    # The lock is its parent's. It would last as long as the child, for both have the file open.
+    for file in list(_lock_files):
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

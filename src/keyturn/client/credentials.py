@@ -66,7 +66,8 @@ class Credentials:
         table = _tables(path).get(wanted)
         if table is None:
             raise NoCredentials(
-                f"there is no profile {wanted!r} in {path}: keyturn login --profile {wanted}"
+                f"there is no profile {wanted!r} in {path}: keyturn login --profile {wanted},"
+                f" or set {_URL}, {_USERNAME} and {_API_KEY}"
             )
         fields = table if isinstance(table, dict) else {}
         if not {"url", "username", "api_key"} <= fields.keys() <= {*cls.__slots__} or not all(

@@ -84,7 +84,11 @@ class AccessDenied(Refused):
 
 
 class Unavailable(KeyturnError):
-    """A fault, not the caller's. `retry_after`: seconds that the service asks to wait, if any."""
+    """A fault, not the caller's.
+
+    `retry_after`: seconds that the service asks to wait, or until it is asked again; None if
+    nobody knows.
+    """
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason, retry_after)

@@ -13,11 +13,12 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .cache import TokenCache
 from .calls import Call
 from .errors import KeyturnError, Refused, Unavailable
+from .pauses import LastFailure, Refusers
 from .steps import Clock, Fault, Moment, Patience, Pause, Steps, Wait, answered
 from .tokens import Tokens, tokens_of
 
@@ -83,26 +84,50 @@ class Keeper:
         self._flight: _Flight | None = None
         self._leader = 0
         self._not_before = float("-inf")
+        self._failure, self._refusers = LastFailure(), Refusers()
         _keepers.add(self)
 
-    def at_hand(self, rejected: str | None = None) -> str | None:
-        """The access token, if there is nothing to do for it. `rejected`: one that was refused."""
+    def at_hand(self) -> str | None:
+        """The access token, if there is nothing to do for it."""
         with self._lock:
-            return self._at_hand(rejected)
+            return self._at_hand()
 
-    def token(self, rejected: str | None = None) -> Steps[str]:
+    def drop(self, token: str, origin: str) -> bool:
+        """Gives up a token that `origin` refused.
+
+        False when it is kept: that origin had a new one lately, and has taken none since.
+        """
+        with self._lock:
+            held, now = self._held, self._clock()
+            if held is None or held.access_token != token or not held.is_good(now):
+                return True  # it is given up already
+            if not self._refusers.may_cost(origin, now):
+                return False
+            # It stays known, so that it is not taken from the cache again.
+            self._held = replace(held, refreshed_at=0, sent_until=0)
+            return True
+
+    def worked(self, origin: str) -> None:
+        """A token was taken there: the next that is refused is replaced at once."""
+        with self._lock:
+            self._refusers.clear(origin)
+
+    def token(self) -> Steps[str]:
         """The access token: at hand, or got by the caller, or by whoever is at it already.
 
-        Raises KeyturnError: when there is none, the same for all who waited.
+        Raises KeyturnError: when there is none, the same for all who waited, and for who comes
+        before it makes sense to try again.
         """
         # The leader has one deadline; what is more is lost with its thread or event loop.
         ends = self._clock().monotonic + 2 * self._deadline
         while True:
             with self._lock:
-                if (token := self._at_hand(rejected)) is not None:
+                if (token := self._at_hand()) is not None:
                     return token
                 held, flight, leads = self._held, self._flight, False
                 if flight is None:
+                    if (error := self._failure.again(self._clock())) is not None:
+                        raise error
                     flight, leads = _Flight(), True
                     # From now on nobody who waits can cancel it.
                     flight.set_running_or_notify_cancel()
@@ -133,15 +158,9 @@ class Keeper:
             if self._flight is flight:
                 self._flight = None
 
-    def _at_hand(self, rejected: str | None) -> str | None:
-        held = self._held
-        if held is None:
-            return None
-        if held.access_token == rejected:
-            # It stays known, so that it is not taken from the cache again.
-            held = self._held = Held(held.access_token, held.born, 0, 0)
-        now = self._clock()
-        if not held.is_good(now):
+    def _at_hand(self) -> str | None:
+        held, now = self._held, self._clock()
+        if held is None or not held.is_good(now):
             return None
         if self._flight is None and held.is_old(now) and now.monotonic >= self._not_before:
             return None
@@ -166,6 +185,9 @@ class Keeper:
             with self._lock:
                 if isinstance(landed, Held):
                     self._held = landed
+                    self._failure.clear()
+                elif landed is not None and self._flight is flight:
+                    self._failure.note(landed, self._clock())
             self._unseat(flight)
             flight.set_result(landed)
 
@@ -173,7 +195,11 @@ class Keeper:
         life = held.sent_until
         wanted = (error.retry_after if isinstance(error, Unavailable) else None) or 0
         pause = max(wanted, life * random.uniform(*_NEXT_TRY))  # noqa: S311
-        self._not_before = self._clock().monotonic + pause
+        with self._lock:
+            now = self._clock()
+            self._not_before = now.monotonic + pause
+            if wanted:  # to be kept to even when the token is dead sooner
+                self._failure.note(error, now)
 
     def _got(self, held: Held | None, patience: Patience) -> Steps[Held]:
         """A new token: from the cache, or of the service, kept in the cache."""

@@ -10,9 +10,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 from .calls import Call
-from .errors import KeyturnError, Throttled, Unavailable, UnexpectedAnswer, refusal
+from .errors import KeyturnError, Throttled, Unavailable, UnexpectedAnswer, printable, refusal
 from .tokens import object_of
 
 T = TypeVar("T")
@@ -125,7 +126,7 @@ def answered(call: Call, patience: Patience) -> Steps[tuple[bytes, Moment]]:
     while True:
         asked = patience.clock()
         outcome: Answer | Fault = yield Send(call, patience.for_one())
-        fault = _fault_of(outcome, patience.clock())
+        fault = _fault_of(call, outcome, patience.clock())
         if fault is None:
             assert isinstance(outcome, Answer)  # noqa: S101 - a Fault is a fault
             return _success(call, outcome), asked
@@ -149,9 +150,11 @@ def retry_after(headers: Mapping[str, str], now: Moment) -> float | None:
     return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)
 
 
-def _fault_of(outcome: Answer | Fault, now: Moment) -> Unavailable | None:
+def _fault_of(call: Call, outcome: Answer | Fault, now: Moment) -> Unavailable | None:
     if isinstance(outcome, Fault):
-        return Unavailable(f"the token service cannot be reached: {outcome.reason}")
+        parts = urlsplit(call.url)
+        where = printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+        return Unavailable(f"the token service at {where} cannot be reached: {outcome.reason}")
     wait = retry_after(outcome.headers, now)
     if outcome.status == 429:
         return Throttled("the token service has too many requests", wait)
