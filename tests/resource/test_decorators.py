@@ -141,12 +141,16 @@ class TestDecorating:
         assert not inspect.iscoroutinefunction(at_once)
 
     async def test_an_endpoint_without_a_request_is_a_mistake(self) -> None:
-        @requires("a:b")
         async def blind() -> None:
             raise AssertionError("let in")
 
+        async def deaf(number: int) -> None:
+            raise AssertionError("let in")
+
         with pytest.raises(TypeError):
-            await blind()
+            requires("a:b")(blind)
+        with pytest.raises(TypeError):
+            await requires("a:b")(deaf)(7)
 
     def test_no_permission_is_a_mistake(self) -> None:
         with pytest.raises(ValueError, match="which"):

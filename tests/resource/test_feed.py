@@ -134,6 +134,60 @@ class TestPolling:
         assert feed.staleness == 2
 
 
+class TestItsAge:
+    """Counts by the clock that went on further."""
+
+    async def test_grows_while_the_machine_sleeps(self, service: FakeService, time: Time) -> None:
+        feed = feed_of(service, time)
+        await feed.poll()
+        time.now += 3_600  # and the monotonic clock stands
+        assert feed.staleness == 3_600
+        with pytest.raises(Stale):
+            await verdict(feed)
+        await feed.poll()
+        assert await verdict(feed) is Verdict.LIVE
+
+    async def test_grows_although_the_wall_clock_is_set_back(
+        self, service: FakeService, time: Time
+    ) -> None:
+        feed = feed_of(service, time)
+        await feed.poll()
+        time.advance(5.1)
+        time.now -= 3_600
+        assert feed.staleness == pytest.approx(5.1)
+        with pytest.raises(Stale):
+            await verdict(feed)
+
+    async def test_is_none_before_the_first_list(self, service: FakeService, time: Time) -> None:
+        service.answers["/revocations"] = lambda request: httpx.Response(403)
+        async with verifying(service, time, revocation="feed") as verifier:
+            before = verifier.staleness
+            assert before is None
+            with pytest.raises(Unavailable, match="never read"):
+                await verifier.verify(signed())
+            feed = verifier._feed
+            assert feed is not None
+            del service.answers["/revocations"]
+            await feed.poll()
+            assert verifier.staleness == 0
+        async with verifying(service, time) as without:
+            assert without.staleness is None
+
+    async def test_makes_policies_old_too(self, service: FakeService, time: Time) -> None:
+        text = token(KEY, listing({A: ["reader"]}))
+        async with verifying(service, time, revocation="feed", when_stale="accept") as verifier:
+            await verifier.caller(text, A)
+            time.advance(60)
+            assert verifier._feed is not None
+            await verifier._feed.poll()
+            await verifier.caller(text, A)
+            assert service.count("/policy") == 1
+            service.answers["/revocations"] = lambda request: httpx.Response(500)
+            time.now += 60
+            await verifier.caller(text, A)
+            assert service.count("/policy") == 2
+
+
 class TestFaults:
     @pytest.mark.parametrize(
         "answer",
@@ -391,3 +445,25 @@ class TestFastPath:
             with pytest.raises(StopIteration) as done:
                 going.send(None)
             assert done.value.value.tenant_id == A
+
+
+class TestLongestLife:
+    async def test_a_token_that_the_service_takes_no_more_is_dead(
+        self, service: FakeService, time: Time
+    ) -> None:
+        """Its lifetime was lowered: what ended older tokens need not be in the list any more."""
+        service.feed = [news(reset=True, longest_life=60)]
+        async with verifying(service, time, revocation="feed") as verifier:
+            await verifier.verify(signed(iat=NOW - 59))
+            with pytest.raises(InvalidToken):
+                await verifier.verify(signed(iat=NOW - 60, jti="old"))
+
+    @pytest.mark.parametrize("life", [None, 0, -1, "60", True])
+    async def test_an_answer_without_it_counts_for_nothing(
+        self, service: FakeService, time: Time, life: object
+    ) -> None:
+        service.feed = [news(reset=True, longest_life=life)]
+        service.answers["/auth/revocations"] = lambda _: news(reset=True, longest_life=life)
+        feed = feed_of(service, time)
+        await feed.poll()
+        assert not feed.told

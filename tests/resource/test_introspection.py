@@ -15,13 +15,16 @@ from tests.resource.world import (
     B,
     FakeService,
     Time,
+    entry,
     form_of,
     listing,
+    news,
     signed,
     unlisted,
     verifying,
 )
 
+FOREVER = 221_845_392_000
 ACTIVE = {"active": True, "jti": "jti-1", "tenant_id": A}
 
 
@@ -93,3 +96,89 @@ class TestAsking:
             with pytest.raises(WrongTenant):
                 await verifier.caller(text, B)
             await verifier.verify(token(KEY, unlisted()))
+
+
+def verified(request: httpx.Request) -> dict[str, Any]:
+    there = request.headers["x-tenant-id"]
+    return {"jti": "jti-1", "tenant_id": there, "roles": ["reader"], "permissions": []}
+
+
+class TestTenantsThatAreNotListed:
+    """Nobody but the service knows of them, and of their suspension."""
+
+    async def test_are_asked_about_as_often_as_the_token(
+        self, service: FakeService, time: Time
+    ) -> None:
+        service.answers |= {"/introspect": lambda request: ACTIVE, "/verify": verified}
+        async with verifying(service, time, revocation="introspect") as verifier:
+            text = token(KEY, unlisted())
+            await verifier.caller(text, A)
+            time.advance(0.9)
+            await verifier.caller(text, A)
+            assert service.count("/verify") == 1
+            service.answers["/verify"] = lambda request: httpx.Response(403)
+            time.advance(0.2)
+            with pytest.raises(WrongTenant):
+                await verifier.caller(text, A)
+
+    async def test_without_any_source_hold_for_max_staleness(
+        self, service: FakeService, time: Time
+    ) -> None:
+        service.answers["/verify"] = verified
+        async with verifying(service, time, max_staleness=5) as verifier:
+            text = token(KEY, unlisted())
+            await verifier.caller(text, A)
+            time.advance(4.9)
+            await verifier.caller(text, A)
+            assert service.count("/verify") == 1
+            service.down = True
+            time.advance(0.2)
+            with pytest.raises(Unavailable):
+                await verifier.caller(text, A)
+
+    async def test_hold_while_a_fresh_feed_vouches(self, service: FakeService, time: Time) -> None:
+        service.answers["/verify"] = verified
+        async with verifying(service, time, revocation="feed") as verifier:
+            feed = verifier._feed
+            assert feed is not None
+            text = token(KEY, unlisted())
+            for _ in range(5):
+                await verifier.caller(text, A)
+                time.advance(4)
+                await feed.poll()
+            assert service.count("/verify") == 1
+            service.feed = [news(entry("tenant", A, ends=FOREVER))]
+            await feed.poll()
+            with pytest.raises(WrongTenant):
+                await verifier.caller(text, A)
+
+    @pytest.mark.parametrize(("when_stale", "holds"), [("introspect", 1.0), ("accept", 5.0)])
+    async def test_hold_for_no_longer_once_it_is_stale(
+        self, service: FakeService, time: Time, when_stale: str, holds: float
+    ) -> None:
+        service.answers |= {"/introspect": lambda request: ACTIVE, "/verify": verified}
+        async with verifying(service, time, revocation="feed", when_stale=when_stale) as verifier:
+            text = token(KEY, unlisted())
+            service.answers["/revocations"] = lambda request: httpx.Response(500)
+            time.advance(5.1)
+            await verifier.caller(text, A)
+            time.advance(holds - 0.1)
+            await verifier.caller(text, A)
+            assert service.count("/verify") == 1
+            service.answers["/verify"] = lambda request: httpx.Response(403)
+            time.advance(0.2)
+            with pytest.raises(WrongTenant):
+                await verifier.caller(text, A)
+
+    async def test_stay_suspended_if_the_feed_said_so_before_it_was_cut(
+        self, service: FakeService, time: Time
+    ) -> None:
+        service.feed = [news(entry("tenant", A, ends=FOREVER), reset=True)]
+        service.answers |= {"/introspect": lambda request: ACTIVE, "/verify": verified}
+        async with verifying(service, time, revocation="feed", when_stale="introspect") as verifier:
+            service.answers["/revocations"] = lambda request: httpx.Response(500)
+            time.advance(60)
+            text = token(KEY, unlisted())
+            with pytest.raises(WrongTenant):
+                await verifier.caller(text, A)
+            await verifier.caller(text, B)

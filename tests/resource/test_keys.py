@@ -18,6 +18,7 @@ from tests.resource.world import (
     KEYS,
     OTHER_KEY,
     WELL_KNOWN,
+    A,
     FakeService,
     Time,
     claims,
@@ -199,7 +200,7 @@ class TestMetadata:
         self, service: FakeService, issuer: str | None
     ) -> None:
         service.metadata["issuer"] = issuer
-        with pytest.raises(Fault, match="another issuer"):
+        with pytest.raises(Fault, match=r"is of the issuer .* not of"):
             await Service(ISSUER, network=service.network()).metadata()
 
     @pytest.mark.parametrize("url", ["http://iam.example/keys", "file:///keys", "", None])
@@ -220,8 +221,11 @@ class TestMetadata:
 
         network = Recording(transport=service.network().transport)
         service.metadata["issuer"] = "http://localhost"
-        await Service("http://localhost", network=network).metadata()
-        assert [url.partition(":")[0] for url in asked] == ["https"]
+        here = Service("http://localhost", network=network)
+        assert await keys_of(service, Time(), here).refresh()
+        await here.close()
+        assert [request.url.scheme for request in service.seen] == ["http", "https"]
+        assert [url.partition(":")[0] for url in asked] == ["http", "https"]
 
     async def test_keys_may_be_on_another_path(self, service: FakeService, time: Time) -> None:
         service.metadata["jwks_uri"] = "https://keys.example/deep/down/jwks.json"
@@ -237,6 +241,102 @@ class TestMetadata:
                 await verifier.verify(signed())
             service.down = False
             time.advance(11)
+            await verifier.verify(signed())
+
+
+class TestProxiesOfTheEnvironment:
+    async def test_see_nothing_that_goes_in_the_clear(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[bytes] = []
+
+        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append(await reader.readline())
+            writer.close()
+
+        async with await asyncio.start_server(listen, "127.0.0.1") as proxy:
+            port = proxy.sockets[0].getsockname()[1]
+            for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+                monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+                monkeypatch.setenv(name.lower(), f"http://127.0.0.1:{port}")
+            for name in ("NO_PROXY", "no_proxy"):
+                monkeypatch.delenv(name, raising=False)
+            # A port that nobody listens at (RFC 6335, 6).
+            for issuer, told in (("http://127.0.0.1:0", 0), ("https://iam.example", 1)):
+                asked = Service(issuer)
+                with pytest.raises(Fault):
+                    await asked.metadata()
+                await asked.close()
+                assert len(seen) == told
+        assert seen[0].startswith(b"CONNECT iam.example:443")
+
+
+class TestCredentialsThatWereFound:
+    @pytest.fixture
+    def found(self, service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("KEYTURN_PROFILE", raising=False)
+        monkeypatch.setenv("KEYTURN_URL", ISSUER)
+        monkeypatch.setenv("KEYTURN_USERNAME", "svc")
+        monkeypatch.setenv("KEYTURN_API_KEY", "kt_secret")
+        monkeypatch.setenv("KEYTURN_TENANT", A)
+        active = {"active": True, "jti": "jti-1", "tenant_id": A}
+        service.answers["/introspect"] = lambda request: active
+
+    def finding(self, service: FakeService, time: Time, **options: Any) -> TokenVerifier:
+        return TokenVerifier.find(
+            ISSUER,
+            AUDIENCE,
+            revocation="introspect",
+            network=service.network(),
+            clock=time.clock,
+            monotonic=time.monotonic,
+            **options,
+        )
+
+    @pytest.mark.usefixtures("found")
+    async def test_are_sent_to_their_own_service(self, service: FakeService, time: Time) -> None:
+        service.metadata["introspection_endpoint"] = "https://IAM.example:443/iam/auth/introspect"
+        async with self.finding(service, time) as verifier:
+            await verifier.verify(signed())
+        assert service.count("/introspect") == 1
+
+    @pytest.mark.usefixtures("found")
+    @pytest.mark.parametrize("name", ["token_endpoint", "introspection_endpoint"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://other.example/iam/auth/token",
+            "https://iam.example:8443/iam/auth/token",
+            "https://iam.example/iam-too/auth/token",
+            "https://iam.example/iam/%2e%2e/other/token",
+            "https://iam.example:100000/iam/auth/token",
+            "https://iam.example/iam",
+        ],
+    )
+    async def test_are_sent_to_no_other_one(
+        self,
+        service: FakeService,
+        time: Time,
+        name: str,
+        url: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        service.metadata[name] = url
+        async with self.finding(service, time) as verifier:
+            with pytest.raises(Unavailable):
+                await verifier.verify(signed())
+        assert {request.url.path for request in service.seen} == {WELL_KNOWN}
+        assert f"are of {ISSUER}/iam" in caplog.text
+        assert url in caplog.text
+        assert "kt_secret" not in caplog.text
+
+    @pytest.mark.usefixtures("found")
+    async def test_do_not_bind_those_that_were_given(
+        self, service: FakeService, time: Time
+    ) -> None:
+        service.metadata["introspection_endpoint"] = "https://other.example/introspect"
+        given = {"username": "svc", "api_key": "kt_given"}
+        async with self.finding(service, time, **given) as verifier:
             await verifier.verify(signed())
 
 
@@ -276,6 +376,6 @@ class TestSettings:
         assert "kt_secret" not in repr(verifier)
 
 
-def keys_of(service: FakeService, time: Time) -> Keys:
-    asked = Service(ISSUER, network=service.network())
+def keys_of(service: FakeService, time: Time, asked: Service | None = None) -> Keys:
+    asked = asked or Service(ISSUER, network=service.network())
     return Keys(asked, ["ES256", "RS256"], cooldown=10, monotonic=time.monotonic)

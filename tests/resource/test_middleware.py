@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from keyturn.resource import Caller, TokenMiddleware, TokenVerifier
+from keyturn.resource import Caller, TokenMiddleware, TokenVerifier, Unavailable
 from tests.resource.asgi import client_of, websocket
 from tests.resource.attacks import token
 from tests.resource.world import (
@@ -28,6 +28,7 @@ from tests.resource.world import (
     claims,
     listing,
     signed,
+    tenant,
     unlisted,
     verifier_of,
     verifying,
@@ -269,6 +270,48 @@ class TestUnlisted:
             assert asked.headers["authorization"] == f"Bearer {text}"
             assert asked.url.params["audience"] == AUDIENCE
 
+    async def test_503_after_a_few_tenants_that_were_made_up(
+        self, service: FakeService, time: Time, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        service.answers["/verify"] = verified
+        text = token(KEY, unlisted())
+        async with served(service, time) as get:
+            assert (await get(headers=bearer(text))).status_code == 200
+            caplog.set_level("INFO", "keyturn.resource")
+            many = [await get(headers=bearer(text, tenant(n))) for n in range(100, 200)]
+            assert [answer.status_code for answer in many] == [403] * 4 + [503] * 96
+            assert "refused in too many places" in caplog.text
+            assert service.count("/verify") == 5
+            # What is known is known, others are asked for, and a second later so is this one.
+            assert (await get(headers=bearer(text))).status_code == 200
+            other = token(KEY, unlisted(sid="sid-2"))
+            assert (await get(headers=bearer(other))).status_code == 200
+            time.advance(1)
+            assert (await get(headers=bearer(text, tenant(300)))).status_code == 403
+
+    async def test_one_token_has_few_questions_under_way(
+        self, service: FakeService, time: Time
+    ) -> None:
+        service.answers["/verify"] = verified
+        text, other = token(KEY, unlisted()), token(KEY, unlisted(jti="jti-2"))
+        async with verifying(service, time) as verifier:
+            going_on, real = asyncio.Event(), verifier._service.fetch
+
+            async def slow(method: str, url: str, **given: Any) -> Any:
+                if text in str(given):
+                    await going_on.wait()
+                return await real(method, url, **given)
+
+            verifier._service.fetch = slow  # type: ignore[method-assign]
+            asking = [asyncio.create_task(verifier.caller(text, tenant(n))) for n in range(64)]
+            refused, _ = await asyncio.wait(asking, timeout=5, return_when="FIRST_COMPLETED")
+            assert {type(task.exception()) for task in refused} == {Unavailable}
+            service.answers["/verify"] = lambda request: {**verified(request), "jti": "jti-2"}  # type: ignore[dict-item]
+            assert (await verifier.caller(other, A)).tenant_id == A
+            going_on.set()
+            outcomes = await asyncio.gather(*asking, return_exceptions=True)
+            assert sum(isinstance(outcome, Unavailable) for outcome in outcomes) >= 60
+
     async def test_401_when_the_service_says_so(self, service: FakeService, time: Time) -> None:
         service.answers["/verify"] = lambda request: httpx.Response(401)
         async with served(service, time) as get:
@@ -359,17 +402,18 @@ class TestCatalogue:
             assert (await get("/free", headers=bearer(text))).status_code == 200
 
     async def test_shadow_lets_through_and_tells(self, service: FakeService, time: Time) -> None:
-        told: list[tuple[str, str]] = []
+        told: list[tuple[str, str, str]] = []
         async with served(
             service,
             time,
             service="assets",
             shadow=True,
-            on_shadow=lambda caller, error: told.append((caller.user_id, error.code)),
+            on_shadow=lambda caller, error, call: told.append((caller.user_id, error.code, call)),
         ) as get:
             assert (await get("/unknown")).status_code == 200
             assert (await get("/assets")).status_code == 200
-            assert told == [("user-1", "insufficient_scope")]
+            assert [(who, code) for who, code, _ in told] == [("user-1", "insufficient_scope")]
+            assert told[0][2].startswith("GET /")
             # Who may not come in at all, or has a list, is refused all the same.
             assert (await get(headers=bearer("x"))).status_code == 401
             narrowed = bearer(signed(endpoints=["e-list"]))

@@ -7,10 +7,23 @@ from typing import Any
 import httpx
 import pytest
 
-from keyturn.resource import Unavailable
+from keyturn.resource import InsufficientScope, Unavailable
 from keyturn.resource.policy import Policies
 from keyturn.resource.service import Service
-from tests.resource.world import ISSUER, A, B, C, FakeService, OwnToken, Time, endpoint, subject
+from tests.resource import world
+from tests.resource.world import (
+    ISSUER,
+    A,
+    B,
+    C,
+    FakeService,
+    OwnToken,
+    Time,
+    endpoint,
+    signed,
+    subject,
+    verifying,
+)
 
 
 class Told:
@@ -140,6 +153,64 @@ class TestFetching:
         assert service.count("/policy") == 2
 
 
+class TestNewsWhileOneIsUnderWay:
+    async def test_who_asks_after_it_does_not_get_the_old_one(
+        self, service: FakeService, time: Time
+    ) -> None:
+        policies, reading, going_on = policies_of(service, time), asyncio.Event(), asyncio.Event()
+        roles = {"reader": ["assets:read", "assets:write"]}
+        real, fetches = policies._service.ask, 0
+
+        async def ask(*given: Any, **named: Any) -> Any:
+            nonlocal fetches
+            fetches += 1
+            reply = await real(*given, **named)
+            if fetches == 1:
+                reading.set()
+                await going_on.wait()
+            return reply
+
+        policies._service.ask = ask  # type: ignore[method-assign]
+        service.answers["/policy"] = lambda request: answering(A, roles=dict(roles))
+        first = asyncio.create_task(policies.of(A))
+        await reading.wait()
+        roles["reader"] = ["assets:read"]
+        policies.changed(raw(A))
+        late = asyncio.create_task(policies.of(A))
+        await asyncio.sleep(0)
+        going_on.set()
+        assert (await late).roles["reader"] == {"assets:read"}
+        assert (await first).roles["reader"] == {"assets:read"}
+        assert fetches == 2
+
+    async def test_without_end_costs_two_fetches_and_one_serves(
+        self, service: FakeService, time: Time
+    ) -> None:
+        policies = policies_of(service, time)
+
+        def changing(request: httpx.Request) -> dict[str, Any]:
+            policies.changed(raw(A))
+            return answering(A)
+
+        service.answers["/policy"] = changing
+        await policies.of(A)
+        assert service.count("/policy") == 2
+
+    async def test_serves_no_longer_than_any_that_is_outdated(
+        self, service: FakeService, time: Time
+    ) -> None:
+        policies = policies_of(service, time)
+
+        def changing(request: httpx.Request) -> Any:
+            policies.changed(raw(A))
+            time.advance(5.1)
+            return answering(A) if service.count("/policy") == 1 else httpx.Response(500)
+
+        service.answers["/policy"] = changing
+        with pytest.raises(Unavailable):
+            await policies.of(A)
+
+
 class TestFaults:
     async def test_never_fetched_is_503(self, service: FakeService, time: Time) -> None:
         service.down = True
@@ -221,3 +292,33 @@ class TestCatalogue:
         assert [e.id for e in found.hit_by("HEAD", "/a/b")] == ["one", "three"]
         assert found.hit_by("POST", "/a/b") == ()
         assert found.hit_by("GET", "/a%2fb") == ()
+
+    async def test_long_paths_are_not_remembered_and_longer_ones_hit_nothing(
+        self, service: FakeService, time: Time
+    ) -> None:
+        listed = [endpoint("one", "GET", "/a/{}", ["a:b"])]
+        service.answers["/policy"] = lambda request: answering(A, endpoints=listed)
+        found = (await policies_of(service, time).of(A)).endpoints
+        for length, hits in ((512, 1), (8_192, 1), (8_193, 0)):
+            path = "/a/".ljust(length, "x")
+            assert len(found.hit_by("GET", path)) == hits
+            assert found.hit_by(path, path) == ()
+        assert found.hit_by("GET", "/a" * 33) == ()
+        assert found._remembered.cache_info().currsize == 0
+        assert found.hit_by("GET", "/a/x")
+        assert found._remembered.cache_info().currsize == 1
+
+
+class TestEntriesOfSeveralTenants:
+    async def test_one_below_asks_for_no_less(
+        self, service: FakeService, time: Time, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        above = endpoint("above", "GET", "/assets", ["assets:admin"], tenant_id=B)
+        below = endpoint("below", "GET", "/assets", ["assets:read"])
+        monkeypatch.setattr(world, "CATALOGUE", [above, below])
+        async with verifying(service, time, service="assets") as verifier:
+            with pytest.raises(InsufficientScope) as refused:
+                await verifier.caller(signed(), A, method="GET", path="/assets")
+            assert refused.value.scope == "assets:admin"
+            both = signed(scope="assets:read assets:admin", jti="both")
+            await verifier.caller(both, A, method="GET", path="/assets")

@@ -1,5 +1,7 @@
 """The WSGI adapter: the same outcomes, from threads."""
 
+import asyncio
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -60,6 +62,16 @@ class TestOutcomes:
             ({**GOOD, "RAW_URI": "/assets/a%2Fb?x=1"}, "/assets/a/b", 403),
             ({**GOOD, "RAW_URI": "/assets/a%20b?x=1"}, "/assets/a b", 200),
             ({**GOOD, "SCRIPT_NAME": "/elsewhere"}, "/assets", 403),
+            ({**GOOD, "SCRIPT_NAME": "/assets", "REQUEST_URI": "/assets/%37"}, "/7", 200),
+            ({**GOOD, "RAW_URI": "/assets/%C3%A9"}, "/assets/\xc3\xa9", 200),
+            ({**GOOD, "REQUEST_URI": "http://h/assets?x=/secret"}, "/assets", 200),
+            # What was sent is not what the application sees: neither of the two is decided.
+            ({**GOOD, "REQUEST_URI": "//secret/assets"}, "/assets", 403),
+            ({**GOOD, "REQUEST_URI": "http://h//assets"}, "/assets", 403),
+            ({**GOOD, "REQUEST_URI": "/assets"}, "/secret", 403),
+            ({**GOOD, "REQUEST_URI": "/assets#x"}, "/assets", 403),
+            ({**GOOD, "RAW_URI": "/assets/\xe9"}, "/assets/\xc3\xa9", 403),
+            ({**GOOD, "RAW_URI": "/assets/\u20ac"}, "/assets/\xe2\x82\xac", 403),
         ],
     )
     def test_refused_or_not(
@@ -93,3 +105,46 @@ class TestOutcomes:
         assert call(app, **GOOD)[0] == 200
         app.close()
         assert call(app, **GOOD)[0] == 200
+
+    def test_closed_during_a_fetch_it_can_be_used_again(
+        self, app: TokenMiddleware, service: FakeService
+    ) -> None:
+        asked, real = threading.Event(), app._verifier._service.ask
+
+        async def never(name: str, **given: Any) -> Any:
+            if name == "policy":
+                asked.set()
+                await asyncio.sleep(60)
+            return await real(name, **given)
+
+        app._verifier._service.ask = never  # type: ignore[method-assign]
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(call, app, **GOOD)
+            assert asked.wait(5)
+            app.close()
+            assert waiting.result(5)[0] == 503
+        app._verifier._service.ask = real  # type: ignore[method-assign]
+        assert call(app, **GOOD)[0] == 200
+        assert verifiers_at_work() == 1
+
+    def test_503_while_the_verifier_does_not_start_and_nothing_is_left_of_it(
+        self, app: TokenMiddleware, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = app._verifier._keys.refresh
+
+        async def never() -> bool:
+            await asyncio.sleep(60)
+            return True
+
+        monkeypatch.setattr("keyturn.resource.wsgi.PATIENCE", 0.2)
+        monkeypatch.setattr(app._verifier._keys, "refresh", never)
+        for _ in range(2):
+            assert call(app, **GOOD)[0] == 503
+        assert verifiers_at_work() == 0
+        monkeypatch.setattr("keyturn.resource.wsgi.PATIENCE", 15)
+        monkeypatch.setattr(app._verifier._keys, "refresh", real)
+        assert call(app, **GOOD)[0] == 200
+
+
+def verifiers_at_work() -> int:
+    return sum(thread.name == "keyturn verifier" for thread in threading.enumerate())

@@ -137,7 +137,7 @@ ROLES = {"reader": ["assets:read"], "writer": ["assets:read", "assets:write"]}
 
 def news(*entries: dict[str, Any], cursor: object = "c", **changes: object) -> dict[str, Any]:
     answer = {"entries": list(entries), "cursor": cursor, "more": False, "reset": False, "age": 0}
-    return {**answer, **changes}
+    return {**answer, "longest_life": 86_400, **changes}
 
 
 Answering = Callable[[httpx.Request], httpx.Response | dict[str, Any]]

@@ -20,11 +20,16 @@ from .tokens import VerifiedToken
 
 #: Answers kept with one token. A caller goes through a few tenants, not through all there are.
 MAX_ANSWERS = 256
-#: Questions under way at once; more are not asked.
-MAX_ASKED = 64
+#: Questions under way at once, of all tokens and of one; more are not asked.
+MAX_ASKED, MAX_ASKED_EACH = 64, 4
+#: Refusals of one token within a second, after which no new question is asked for it: whoever makes
+#: tenants up takes little of what others need.
+MAX_REFUSED = 4
 
-#: Tenant, roles, permissions, endpoint id; None: refused.
+#: Roles, permissions, endpoint id; None: refused.
 _Said = tuple[tuple[str, ...], frozenset[str], str | None] | None
+#: When it was asked (monotonic), and what was said.
+_Answer = tuple[float, _Said]
 
 
 class Authority:
@@ -51,15 +56,20 @@ class Authority:
             self._params["service"] = service_name
         self._refusal_age = refusal_age
         self._monotonic = monotonic
-        self._asking: SingleFlight[tuple[str, str, str], _Said] = SingleFlight()
+        self._asking: SingleFlight[tuple[str, str, str], _Answer] = SingleFlight()
 
-    async def caller(self, text: str, presented: Presented, tenant_id: str | None) -> Caller:
-        """Who calls, in that tenant. Raises WrongTenant, InvalidToken, Unavailable."""
+    async def caller(
+        self, text: str, presented: Presented, tenant_id: str | None, holds: float
+    ) -> Caller:
+        """Who calls, in that tenant. Raises WrongTenant, InvalidToken, Unavailable.
+
+        `holds`: for so many seconds a good answer of the service's is believed.
+        """
         claims, token = presented.token, VerifiedToken(presented.token)
         if tenant_id is None:
             return Caller(token, None, (), claims.scope)
         if claims.roles is None:
-            said = await self._asked(text, presented, tenant_id, None, {})
+            said = await self._asked(text, presented, tenant_id, None, {}, holds)
             if said is None:
                 raise WrongTenant("the service knows of no role there")
             return Caller(token, tenant_id, said[0], said[1])
@@ -73,22 +83,31 @@ class Authority:
         return Caller(token, tenant_id, names, permissions)
 
     async def may_call(
-        self, text: str, presented: Presented, caller: Caller, method: str, path: str
+        self,
+        text: str,
+        presented: Presented,
+        caller: Caller,
+        method: str,
+        path: str,
+        holds: float,
     ) -> Caller:
         """The caller with the endpoint that the call hits, if role and list allow it.
 
-        Raises InsufficientScope, Unavailable.
+        `holds` as above. Raises InsufficientScope, Unavailable.
         """
         if self._policies is None or caller.tenant_id is None:
             raise InsufficientScope("there is no catalogue without a tenant and credentials")
         hit = (await self._policies.of(caller.tenant_id)).endpoints.hit_by(method, path)
         if not hit:
             raise InsufficientScope("not in the catalogue")
-        opened = [e for e in hit if opens(e.opened_by, caller.permissions)]
-        if not opened:
-            raise InsufficientScope("the role does not open the endpoint", scope=_would_do(hit))
+        # A tenant may ask for more than one above it does, never for less.
+        shut = tuple(e for e in hit if not opens(e.opened_by, caller.permissions))
+        if shut:
+            raise InsufficientScope("the role does not open the endpoint", scope=_would_do(shut))
         listed = [
-            e for e in opened if await self._is_listed(text, presented, caller, e, method, path)
+            endpoint
+            for endpoint in hit
+            if await self._is_listed(text, presented, caller, endpoint, method, path, holds)
         ]
         if not listed:
             raise InsufficientScope("not on the token's list of endpoints")
@@ -102,6 +121,7 @@ class Authority:
         endpoint: Endpoint,
         method: str,
         path: str,
+        holds: float,
     ) -> bool:
         claims = presented.token
         if claims.endpoints is not None and endpoint.id not in claims.endpoints:
@@ -109,7 +129,7 @@ class Authority:
         if not claims.endpoints_elsewhere or caller.tenant_id is None:
             return not claims.endpoints_elsewhere
         request = {"x-original-method": method, "x-original-uri": path}
-        said = await self._asked(text, presented, caller.tenant_id, endpoint.id, request)
+        said = await self._asked(text, presented, caller.tenant_id, endpoint.id, request, holds)
         return said is not None and said[2] == endpoint.id
 
     async def _asked(
@@ -119,37 +139,51 @@ class Authority:
         tenant_id: str,
         endpoint_id: str | None,
         headers: dict[str, str],
+        holds: float,
     ) -> _Said:
-        """What the service says of the token there; kept with it until it expires."""
+        """What the service says of the token there; kept with it for as long as that is true."""
         answers, key = presented.answers, (tenant_id, endpoint_id or "")
-        known = answers.get(key)
-        if known is not None and self._monotonic() < known[0]:
-            said: _Said = known[1]
-            return said
+        known: _Answer | None = answers.get(key)
+        if known is not None:
+            age = self._monotonic() - known[0]
+            if age < (self._refusal_age if known[1] is None else holds):
+                return known[1]
         flight = (presented.token.jti, *key)
-        if len(self._asking) >= MAX_ASKED and flight not in self._asking:
-            raise Unavailable("too many questions are under way")
+        if flight not in self._asking:
+            self._admit(presented)
         sent = {"authorization": f"Bearer {text}", "x-tenant-id": tenant_id, **headers}
         params = self._params if headers else {"audience": self._params["audience"]}
         try:
-            said = await self._asking.run(flight, lambda: self._verify(sent, params, presented))
+            answer = await self._asking.run(flight, lambda: self._verify(sent, params, presented))
         except Fault as fault:
             raise Unavailable(f"the service cannot say more of the token: {fault}") from fault
-        until = float("inf") if said is not None else self._monotonic() + self._refusal_age
+        answers.pop(key, None)
         if len(answers) >= MAX_ANSWERS:
             answers.pop(next(iter(answers)))
-        answers[key] = (until, said)
-        return said
+        answers[key] = answer
+        return answer[1]
+
+    def _admit(self, presented: Presented) -> None:
+        """Raises Unavailable when no more may be asked now, of all tokens or of this one."""
+        jti, now = presented.token.jti, self._monotonic()
+        if len(self._asking) >= MAX_ASKED:
+            raise Unavailable("too many questions are under way")
+        if sum(flight[0] == jti for flight in self._asking) >= MAX_ASKED_EACH:
+            raise Unavailable("too many questions about this token are under way")
+        refusals = sum(said is None and now - at < 1 for at, said in presented.answers.values())
+        if refusals >= MAX_REFUSED:
+            raise Unavailable("this token was refused in too many places within a second")
 
     async def _verify(
         self, headers: dict[str, str], params: dict[str, str], presented: Presented
-    ) -> _Said:
+    ) -> _Answer:
+        began = self._monotonic()
         url = (await self._service.metadata()).beside("verify")
         reply = await self._service.fetch("GET", url, headers=headers, params=params)
         if reply.status == 401:
             raise InvalidToken("the service refuses the token")
         if reply.status == 403:
-            return None
+            return began, None
         document = reply.document()
         if document.get("jti") != presented.token.jti:
             raise Fault("the service answered about another token")
@@ -157,7 +191,8 @@ class Authority:
             raise Fault("the service answered about another tenant")
         endpoint: Any = document.get("endpoint")
         endpoint_id = endpoint.get("id") if isinstance(endpoint, dict) else None
-        return _texts(document, "roles"), frozenset(_texts(document, "permissions")), endpoint_id
+        permissions = frozenset(_texts(document, "permissions"))
+        return began, (_texts(document, "roles"), permissions, endpoint_id)
 
 
 def _would_do(hit: tuple[Endpoint, ...]) -> list[str]:

@@ -10,8 +10,10 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, Protocol
 
+from ..client.steps import Moment
 from .flights import Complaint
 from .revocation import POLICY, Entries, Entry, Presented, Stale, Verdict
 from .service import Fault, Service
@@ -71,9 +73,11 @@ class RevocationFeed:
         self._entries = Entries()
         # What replaces them, while it is being fetched.
         self._coming: Entries | None = None
+        # Seconds after its issue from which the service takes no token any more.
+        self._longest_life: float = inf
         self._cursor: str | None = None
-        #: Everything committed before this moment (monotonic) is known.
-        self.true_at = -float("inf")
+        # Everything committed before this moment is known.
+        self._true_at: Moment | None = None
         self._swept_at = monotonic()
         self._failures = 0
         self._complaint = Complaint("the revocation feed cannot be read")
@@ -82,13 +86,21 @@ class RevocationFeed:
 
     @property
     def staleness(self) -> float:
-        """How old what is known is, in seconds; infinite before the first complete list."""
-        return self._monotonic() - self.true_at
+        """How old what is known is, in seconds; infinite before the first complete list.
+
+        By the clock that went on further: one stands while the machine sleeps, one may be set back.
+        """
+        return float("inf") if self._true_at is None else self._true_at.age(self._now())
 
     @property
     def fresh(self) -> bool:
         """Whether it is no older than it may be."""
-        return self._monotonic() - self.true_at <= self._max_staleness
+        return self.staleness <= self._max_staleness
+
+    @property
+    def told(self) -> bool:
+        """Whether there was a complete list ever."""
+        return self._true_at is not None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -112,9 +124,14 @@ class RevocationFeed:
 
     async def find(self, text: str, presented: Presented, tenant_id: str | None) -> Verdict:
         """Never waits. Raises Stale."""
-        verdict = self._entries.verdict(presented.subjects, tenant_id, self._clock())
+        now = self._clock()
+        verdict = self._entries.verdict(presented.subjects, tenant_id, now)
+        if presented.token.issued_at + self._longest_life <= now:
+            # What ended it may be forgotten: the service refuses it by its age.
+            verdict = Verdict.DEAD
         if not self.fresh:
-            raise Stale(f"the revocation feed is {self.staleness:.1f} s old", verdict)
+            age = f"is {self.staleness:.1f} s old" if self.told else "was never read"
+            raise Stale(f"the revocation feed {age}", verdict)
         return verdict
 
     async def _follow(self) -> None:
@@ -127,7 +144,7 @@ class RevocationFeed:
 
     async def poll(self) -> float:
         """One poll. The pause to make before the next one, in seconds."""
-        began = self._monotonic()
+        began = self._now()
         params = {"limit": str(LIMIT)}
         if self._cursor is not None:
             params["cursor"] = self._cursor
@@ -153,11 +170,15 @@ class RevocationFeed:
             return 0.0
         # Neither a burst of news nor a service that does not wait makes this a busy loop.
         least = LEAST_PAUSE if document["entries"] else min(self._wait, FIRST_PAUSE)
-        return max(0.0, least - (self._monotonic() - began))
+        return max(0.0, least - (self._monotonic() - began.monotonic))
 
-    def _take(self, answer: Mapping[str, Any], began: float) -> bool:
+    def _now(self) -> Moment:
+        return Moment(self._clock(), self._monotonic())
+
+    def _take(self, answer: Mapping[str, Any], began: Moment) -> bool:
         """Takes in an answer, all of it or nothing; whether there is more to come."""
         listed, cursor, age = answer.get("entries"), answer.get("cursor"), answer.get("age")
+        longest_life = answer.get("longest_life")
         more, reset = answer.get("more"), answer.get("reset")
         if (
             not isinstance(listed, list)
@@ -165,6 +186,8 @@ class RevocationFeed:
             or not 0 < len(cursor) <= MAX_CURSOR
             or not isinstance(age, int | float)
             or not age >= 0
+            or type(longest_life) is not int
+            or longest_life <= 0
             or not isinstance(more, bool)
             or not isinstance(reset, bool)
         ):
@@ -184,17 +207,18 @@ class RevocationFeed:
             if entry.kind != POLICY:
                 into.merge(entry)
         self._cursor = cursor
+        self._longest_life = longest_life
         self._tell(changed)
         if not more:
-            self._completed(began - age)
+            self._completed(Moment(began.wall - age, began.monotonic - age))
         return more
 
-    def _completed(self, true_at: float) -> None:
+    def _completed(self, true_at: Moment) -> None:
         if self._coming is not None:
             self._entries, self._coming = self._coming, None
             if self._listener is not None:
                 self._listener.all_changed()
-        self.true_at = true_at
+        self._true_at = true_at
         self._settled.set()
         if self._monotonic() - self._swept_at >= SWEEP_EVERY:
             self._swept_at = self._monotonic()

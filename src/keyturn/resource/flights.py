@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 log = logging.getLogger("keyturn.resource")
@@ -12,29 +12,42 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[K, T]):
-    """Whoever wants what is being fetched already waits for that."""
+    """Whoever wants what is being fetched already waits for that, within one event loop."""
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[K, asyncio.Task[T]] = {}
 
     def __contains__(self, key: K) -> bool:
-        return key in self._tasks
+        return key in self._here()
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._here())
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._here())
 
     async def run(self, key: K, make: Callable[[], Awaitable[T]]) -> T:
         """The outcome of `make`. It goes on when who waits for it is cancelled."""
-        task = self._tasks.get(key)
+        tasks = self._here()
+        task = tasks.get(key)
         if task is None:
-            task = self._tasks[key] = asyncio.ensure_future(_awaited(make))
-            task.add_done_callback(lambda done: self._ended(key, done))
+            task = tasks[key] = asyncio.ensure_future(_awaited(make))
+
+            def ended(task: asyncio.Task[T]) -> None:
+                del tasks[key]
+                if not task.cancelled():
+                    task.exception()  # taken note of, even if nobody waits any more
+
+            task.add_done_callback(ended)
         return await asyncio.shield(task)
 
-    def _ended(self, key: K, task: asyncio.Task[T]) -> None:
-        del self._tasks[key]
-        if not task.cancelled():
-            task.exception()  # taken note of, even if nobody waits any more
+    def _here(self) -> dict[K, asyncio.Task[T]]:
+        """Those of the running loop: what another one left behind never lands."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._tasks = loop, {}
+        return self._tasks
 
 
 async def _awaited(make: Callable[[], Awaitable[T]]) -> T:
@@ -67,5 +80,5 @@ class Complaint:
     def settled(self) -> None:
         """It works again."""
         if self._said:
-            log.info("%s: works again", self._what)
+            log.info("no more: %s", self._what)
         self._said = ""

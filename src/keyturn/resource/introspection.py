@@ -64,6 +64,7 @@ class Introspection:
             return Verdict.DEAD
         listed = presented.token.roles
         if listed is None:
+            # Its tenants are not told: of each the service is asked elsewhere, as often as this.
             return Verdict.LIVE
         # A tenant that is listed and not answered is suspended, or none of this asker's business.
         wanted = listed.keys() if tenant_id is None else {tenant_id} & listed.keys()

@@ -28,8 +28,14 @@ class TokenMiddleware:
     `optional`, without a token. The verifier starts and stops with the application's lifespan, or
     starts with the first call. Websockets are handled the same way, as GET; a refused one gets the
     HTTP answer where the server can send it (`websocket.http.response`), and is closed with 1008
-    before it is accepted (403) elsewhere. Errors of this package that the application raises are
-    answered, too. Paths of the catalogue include the server's root path. The rest is as in `Gate`.
+    before it is accepted (403) elsewhere. One is judged when it opens: who keeps it open for long asks
+    `verifier.verify` again. Errors of this package that the application raises are answered, too.
+    Paths of the catalogue include the server's root path.
+
+    `uncatalogued` paths are not looked up in the catalogue. `tenant_required`: calls need
+    `x-tenant-id`. `optional`: those without a token are let through, with no caller. `resource` is
+    this resource server's identifier (RFC 9728), by default its audience if that is a URL of its
+    own; its metadata is published, and named in refusals.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class TokenMiddleware:
                 error,
                 resource_metadata=self._gate.resource_metadata,
                 request_id=scope.get("keyturn.request_id"),
+                call=str(arrival),
             )
             await _answer(refusal, scope, send)
 

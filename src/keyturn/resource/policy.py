@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakValueDictionary
 
-from ..paths import Opening, answering, best_match, segments
-from .errors import Unavailable
+from ..paths import MAX_PATH, MAX_SEGMENTS, Opening, answering, best_match, segments
+from .errors import Unavailable, WrongTenant
 from .flights import Complaint, SingleFlight
 from .revocation import Entry
 from .service import Fault, Reply, Service
@@ -27,6 +27,10 @@ MAX_TENANTS = 1_000
 MAX_POLICY = 8_388_608
 #: Calls of one catalogue whose endpoint is remembered.
 MAX_HITS = 2_048
+#: The longest path of a request that hits anything, in characters.
+MAX_REQUEST_PATH = 8_192
+#: How often one question has a policy fetched that is outdated when it comes.
+MAX_FETCHES = 2
 #: How long a failed fetch is not tried again, in seconds.
 PAUSE = 1.0
 # News that came while a policy was under way is remembered for longer than that can take.
@@ -53,8 +57,15 @@ class Endpoints:
         for endpoint in listed:
             place = (endpoint.method, segments(endpoint.shape))
             self._by_place.setdefault(place, []).append(endpoint)
-        #: What a request for a raw path hits: of each tenant above the most specific endpoint.
-        self.hit_by = lru_cache(maxsize=MAX_HITS)(self._hit_by)
+        self._remembered = lru_cache(maxsize=MAX_HITS)(self._hit_by)
+
+    def hit_by(self, method: str, path: str) -> tuple[Endpoint, ...]:
+        """What a request for a raw path hits: of each tenant above the most specific endpoint."""
+        if len(path) > MAX_REQUEST_PATH or segments(path) > MAX_SEGMENTS:
+            return ()
+        # Callers choose what is remembered, so it is short.
+        short = len(method) + len(path) <= MAX_PATH
+        return self._remembered(method, path) if short else self._hit_by(method, path)
 
     def _hit_by(self, method: str, path: str) -> tuple[Endpoint, ...]:
         places = ((name, segments(path)) for name in answering(method))
@@ -103,10 +114,13 @@ class Policies:
         self._told_until = told_until
         self._monotonic = monotonic
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._failed: OrderedDict[str, float] = OrderedDict()
-        # Subject → when it was last named; what is forgotten counts as named at the floor.
-        self._news: OrderedDict[bytes, float] = OrderedDict()
-        self._floor = -float("inf")
+        # Until when a fetch that failed is not tried again, and whether it was refused.
+        self._failed: OrderedDict[str, tuple[float, bool]] = OrderedDict()
+        # Subject → when it was last named, and as the how manieth of all; what is forgotten counts
+        # as named at the floor.
+        self._news: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
+        self._floor = (-float("inf"), 0)
+        self._heard = 0
         self._fetching: SingleFlight[str, _Kept] = SingleFlight()
         self._catalogues: WeakValueDictionary[bytes, Endpoints] = WeakValueDictionary()
         self._complaint = Complaint("a policy cannot be read")
@@ -114,28 +128,32 @@ class Policies:
     def changed(self, subject: bytes) -> None:
         """Whatever depends on that subject is outdated, what is under way included."""
         now = self._monotonic()
-        self._news[subject] = now
+        self._heard += 1
+        self._news[subject] = (now, self._heard)
         self._news.move_to_end(subject)
         while self._news:
-            oldest, at = next(iter(self._news.items()))
-            if now - at <= _REMEMBERED and len(self._news) <= _MAX_REMEMBERED:
+            oldest, named = next(iter(self._news.items()))
+            if now - named[0] <= _REMEMBERED and len(self._news) <= _MAX_REMEMBERED:
                 break
             del self._news[oldest]
-            self._floor = at
+            self._floor = named
         for kept in self._kept.values():
             if subject in kept.depends_on:
                 kept.outdated_at = min(kept.outdated_at, now)
 
     def all_changed(self) -> None:
         """Everything is outdated: news may have been missed."""
-        now = self._floor = self._monotonic()
+        now = self._monotonic()
+        self._heard += 1
+        self._floor = (now, self._heard)
         for kept in self._kept.values():
             kept.outdated_at = min(kept.outdated_at, now)
 
     async def of(self, tenant_id: str) -> Policy:
         """The tenant's policy; at once while nothing says that it is outdated.
 
-        Raises Unavailable when it is too old and cannot be fetched.
+        Raises Unavailable when it is too old and cannot be fetched, and WrongTenant for a tenant
+        where this resource server's own user may not ask.
         """
         kept = self._kept.get(tenant_id)
         now = self._monotonic()
@@ -143,15 +161,25 @@ class Policies:
             self._kept.move_to_end(tenant_id)
             if self._outdated_at(kept) > now:
                 return kept.policy
-        if tenant_id in self._fetching or now >= self._failed.get(tenant_id, now):
+        until, refused = self._failed.get(tenant_id, (now, False))
+        if tenant_id in self._fetching or now >= until:
+            refused = False
             try:
-                fetched = await self._fetching.run(tenant_id, lambda: self._fetch(tenant_id))
-                return fetched.policy
+                # One that began before the latest news may be without it: the next one is not.
+                for _ in range(MAX_FETCHES):
+                    kept = await self._fetching.run(tenant_id, lambda: self._fetch(tenant_id))
+                    if self._outdated_at(kept) > self._monotonic():
+                        return kept.policy
             except Fault as fault:
                 self._complaint.about(fault)
-                self._failed[tenant_id] = self._monotonic() + max(PAUSE, fault.retry_after or 0)
+                until = self._monotonic() + max(PAUSE, fault.retry_after or 0)
+                refused = fault.status == 403
+                self._failed[tenant_id] = (until, refused)
                 if len(self._failed) > MAX_TENANTS:
                     self._failed.popitem(last=False)
+        if refused:
+            # Its own user may not ask there: that tenant is none of those served here.
+            raise WrongTenant("this resource server has no tokens:introspect in that tenant")
         if kept is not None and (
             self._accept_old or self._monotonic() <= self._outdated_at(kept) + self._max_age
         ):
@@ -163,7 +191,7 @@ class Policies:
         return min(kept.outdated_at, good_until)
 
     async def _fetch(self, tenant_id: str) -> _Kept:
-        began = self._monotonic()
+        began, heard = self._monotonic(), self._heard
         known = self._kept.get(tenant_id)
         headers = {"if-none-match": known.etag} if known is not None and known.etag else {}
         reply = await self._service.ask(
@@ -178,10 +206,9 @@ class Policies:
         else:
             kept = self._read(reply, tenant_id, began)
         # What came in the meantime may not be in it.
-        named = [self._news[s] for s in kept.depends_on if self._news.get(s, began - 1) >= began]
-        if self._floor >= began:
-            named.append(self._floor)
-        kept.outdated_at = min(named, default=float("inf"))
+        news = (self._floor, *(self._news[s] for s in kept.depends_on if s in self._news))
+        late = (at for at, number in news if number > heard)
+        kept.outdated_at = min(late, default=float("inf"))
         self._kept[tenant_id] = kept
         self._kept.move_to_end(tenant_id)
         if len(self._kept) > MAX_TENANTS:

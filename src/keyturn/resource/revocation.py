@@ -120,7 +120,8 @@ class RevocationSource(Protocol):
     """Where a resource server learns of revocations.
 
     `start` and `close` may be called again and again; `start` waits for the first news for a few
-    seconds at most. `find` raises Stale.
+    seconds at most. `find` raises Stale; what it says of a tenant, it says knowing whether that is
+    suspended, whether or not the token lists it.
     """
 
     async def start(self) -> None: ...

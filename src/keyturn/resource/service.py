@@ -17,6 +17,7 @@ import httpx
 
 from ..client import Network, Refused
 from ..client import Unavailable as ClientUnavailable
+from ..client.credentials import service_url
 from .flights import SingleFlight
 
 #: The longest document that is read, in bytes, if nothing else is said.
@@ -26,9 +27,6 @@ METADATA_AGE = 3_600.0
 #: The longest `Retry-After` that is honoured, in seconds.
 MAX_RETRY_AFTER = 30.0
 _WELL_KNOWN = "/.well-known/oauth-authorization-server"
-# Certificates are checked wherever the metadata leads, also when it was had from this machine by
-# plain http.
-_ANY_HTTPS = "https://"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -119,6 +117,17 @@ def check_url(url: str, *, allow_http: bool, issuer: bool = False) -> str:
     return url
 
 
+def is_below(url: str, base: str) -> bool:
+    """Whether `url` is of the same scheme, host and port as `base`, with a longer path."""
+    try:
+        above, below = httpx.URL(base), httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    if (above.scheme, above.host, above.port) != (below.scheme, below.host, below.port):
+        return False
+    return below.path.startswith(above.path.rstrip("/") + "/") and "/../" not in below.path
+
+
 def _is_here(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -162,11 +171,21 @@ class Service:
         if username is not None and api_key is not None:
             self.basic = httpx.BasicAuth(quote_plus(username), quote_plus(api_key))
         self._network = network
-        self._client: httpx.AsyncClient | None = None
+        # By scheme, as the metadata may lead from one to the other: what goes in the clear goes to
+        # no proxy of the environment's, and https has its certificates checked, from anywhere.
+        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._home: str | None = None
         self._monotonic = monotonic
         self._metadata: Metadata | None = None
         self._read_at = 0.0
         self._reading: SingleFlight[str, Metadata] = SingleFlight()
+
+    def keep_to(self, url: str) -> None:
+        """The credentials are of the service at `url` (as in `Credentials`) and for no other one.
+
+        Metadata that names another one for them is a Fault.
+        """
+        self._home = service_url(url, allow_http=True)
 
     async def metadata(self) -> Metadata:
         """Where the endpoints are; what was read before, while it cannot be read. Raises Fault."""
@@ -185,16 +204,26 @@ class Service:
         self._read_at = -METADATA_AGE
 
     async def _read_metadata(self) -> Metadata:
-        document = (await self.fetch("GET", self._metadata_url)).document()
+        reply = await self.fetch("GET", self._metadata_url)
+        if reply.status != 200:
+            raise Fault(f"{self._metadata_url} answers {reply.status}: is the issuer right?")
+        document = reply.document()
         # RFC 8414, 3.3: to the letter, or it speaks for somebody else.
         if document.get("issuer") != self.issuer:
-            raise Fault("the metadata is of another issuer")
+            there = ascii(str(document.get("issuer"))[:200])
+            raise Fault(f"{self._metadata_url} is of the issuer {there}, not of {self.issuer!r}")
         names = ("jwks_uri", "token_endpoint", "introspection_endpoint")
         urls = [document.get(name) for name in names]
         try:
             found = [check_url(str(url or ""), allow_http=self._allow_http) for url in urls]
         except ValueError:
             raise Fault("the metadata names an endpoint that is no https URL") from None
+        for named in found[1:]:
+            if self._home is not None and not is_below(named, self._home):
+                raise Fault(
+                    f"the credentials found are of {self._home}, and {self._metadata_url} names"
+                    f" {named[:200]!a} for them: their API key is not sent there"
+                )
         if self._metadata is not None and self._metadata.token_endpoint != found[1]:
             self._auth = None
         self._metadata = Metadata(*found)
@@ -214,16 +243,19 @@ class Service:
         wait: float = 0.0,
     ) -> Reply:
         """One call, at most `timeout` and `wait` together long. Raises Fault without an answer."""
-        if self._client is None:
-            self._client = (self._network or Network()).async_client(_ANY_HTTPS)
+        scheme = urlsplit(url).scheme
+        client = self._clients.get(scheme)
+        if client is None:
+            client = (self._network or Network()).async_client(f"{scheme}://")
+            self._clients[scheme] = client
         # Not unpacked: a small answer may not grow large here.
         sent = {"accept": "application/json", **headers, "accept-encoding": "identity"}
-        request = self._client.build_request(
+        request = client.build_request(
             method, url, headers=sent, params=params or None, data=form, timeout=None
         )
         try:
             async with asyncio.timeout(self.timeout + wait):
-                response = await self._client.send(request, auth=auth, stream=True)
+                response = await client.send(request, auth=auth, stream=True)
                 try:
                     if "content-encoding" in response.headers:
                         raise Fault("an answer is packed although nobody asked for it")
@@ -267,10 +299,10 @@ class Service:
 
     def renew(self) -> None:
         """For another event loop: connections of the one before are of no use there."""
-        self._client = None
+        self._clients = {}
 
     async def close(self) -> None:
         """Ends the connections; a later call makes new ones."""
-        client, self._client = self._client, None
-        if client is not None:
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
             await client.aclose()

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Collection
 from math import inf
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import httpx
@@ -22,7 +21,6 @@ from .errors import (
     InvalidRequest,
     InvalidToken,
     ResourceError,
-    Unavailable,
     WrongTenant,
 )
 from .feed import RevocationFeed
@@ -30,13 +28,13 @@ from .flights import SingleFlight
 from .introspection import Introspection
 from .keys import ASYMMETRIC, Keys
 from .policy import Policies
-from .revocation import Presented, RevocationSource, Stale, Verdict
+from .revocation import Presented, RevocationSource, Verdict
 from .service import Service
+from .standing import Standing, WhenStale
 from .tokens import VerifiedToken
 
 log = logging.getLogger("keyturn.resource")
 
-WhenStale = Literal["deny", "introspect", "accept"]
 #: The service keeps a revocation for so long after the token's end (seconds).
 MAX_LEEWAY = 60.0
 #: No feed can be followed any closer (seconds).
@@ -55,7 +53,7 @@ class TokenVerifier:
     of revocations is older than `max_staleness` seconds, `when_stale` decides: refuse with 503, ask
     about each token, or accept. `service` is what this resource server is called in the catalogue;
     with it `caller` admits what role and list of endpoints allow there. `shadow`: a call that only
-    the catalogue refuses is admitted, logged, and told to `on_shadow`; lists hold all the same.
+    the catalogue refuses is admitted, logged, and told to `on_shadow` (caller, error, call).
 
     `leeway` (seconds) is how far clocks may differ. Raises ValueError for settings that cannot be.
     """
@@ -75,7 +73,7 @@ class TokenVerifier:
         when_stale: WhenStale = "deny",
         service: str | None = None,
         shadow: bool = False,
-        on_shadow: Callable[[Caller, ResourceError], None] | None = None,
+        on_shadow: Callable[[Caller, ResourceError, str], None] | None = None,
         cache_size: int = 10_000,
         jwks_cooldown: float = 10.0,
         timeout: float = 3.0,
@@ -92,7 +90,10 @@ class TokenVerifier:
         _need(bool(algorithms) and ASYMMETRIC.issuperset(algorithms), "not a signing algorithm")
         _need(0 <= leeway <= MAX_LEEWAY, "leeway is between 0 and 60 s")
         _need(max_staleness >= LEAST_STALENESS, "max_staleness is 1 s or more")
-        _need(when_stale in {"deny", "introspect", "accept"}, "when_stale is not known")
+        _need(
+            when_stale in {"deny", "introspect", "accept"}, "when_stale: deny, introspect or accept"
+        )
+        _need(service is not None or not shadow, "shadow is of the catalogue: it needs service")
         _need(min(cache_size, jwks_cooldown, timeout) > 0, "sizes and times are positive")
         _need((username is None) == (api_key is None), "username and api_key belong together")
         if username is not None and api_key is not None:
@@ -104,7 +105,6 @@ class TokenVerifier:
             _need(has_key, "introspection needs username and api_key")
         self.issuer = issuer
         self.audience = audience
-        self._when_stale = when_stale
         self._service_name = service
         self._shadow = shadow
         self._on_shadow = on_shadow
@@ -144,13 +144,15 @@ class TokenVerifier:
                 service_name=service,
                 max_age=max_staleness,
                 accept_old=when_stale == "accept",
-                told_until=lambda: -inf if self._feed is None else self._feed.true_at,
+                told_until=lambda: (
+                    -inf if self._feed is None else monotonic() - self._feed.staleness
+                ),
                 monotonic=monotonic,
             )
             if has_auth
             else None
         )
-        self._introspection = Introspection(self._service, monotonic=monotonic) if has_key else None
+        introspection = Introspection(self._service, monotonic=monotonic) if has_key else None
         self._source: RevocationSource | None = None
         if revocation == "feed":
             self._source = self._feed = RevocationFeed(
@@ -162,9 +164,12 @@ class TokenVerifier:
                 monotonic=monotonic,
             )
         elif revocation == "introspect":
-            self._source = self._introspection
+            self._source = introspection
         elif revocation is not None:
             self._source = revocation
+        self._standing = Standing(
+            self._source, introspection, when_stale=when_stale, max_staleness=max_staleness
+        )
         self._authority = Authority(
             self._service,
             self._policies,
@@ -178,10 +183,17 @@ class TokenVerifier:
 
     @classmethod
     def find(cls, issuer: str, audience: str, **options: Any) -> Self:
-        """As whom the environment or a login says (`Credentials.find`). Raises NoCredentials."""
+        """As whom the environment or a login says (`Credentials.find`). Raises NoCredentials.
+
+        The API key found goes to the service that it is of, and to no other one: with an issuer
+        whose metadata names another one, nothing can be verified, and the log says so.
+        """
         found = Credentials.find()
         who = {"username": found.username, "api_key": found.api_key, "tenant": found.tenant}
-        return cls(issuer, audience, **{**who, **options})
+        made = cls(issuer, audience, **{**who, **options})
+        if "api_key" not in options:
+            made._service.keep_to(found.url)
+        return made
 
     def __repr__(self) -> str:
         return f"TokenVerifier({self.issuer!r}, {self.audience!r})"
@@ -198,8 +210,8 @@ class TokenVerifier:
 
     @property
     def staleness(self) -> float | None:
-        """How old what the feed told is, in seconds; None where no feed is followed."""
-        return None if self._feed is None else self._feed.staleness
+        """How old what the feed told is, in seconds; None where it told nothing (yet)."""
+        return None if self._feed is None or not self._feed.told else self._feed.staleness
 
     async def start(self) -> None:
         """Reads keys and revocations, for a few seconds at most, and goes on in the background.
@@ -230,12 +242,7 @@ class TokenVerifier:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def verify(self, text: str) -> VerifiedToken:
@@ -265,10 +272,10 @@ class TokenVerifier:
         authenticated may make it, with such a token, too. Raises the errors of this package.
         """
         presented = await self._checking.of(text)
-        verdict = await self._live(text, presented, tenant_id)
+        verdict, holds = await self._live(text, presented, tenant_id)
         if verdict is Verdict.SUSPENDED:
             raise WrongTenant("suspended")
-        caller = await self._authority.caller(text, presented, tenant_id)
+        caller = await self._authority.caller(text, presented, tenant_id, holds)
         if uncatalogued:
             return caller
         if self._service_name is None or method is None or path is None:
@@ -278,38 +285,25 @@ class TokenVerifier:
         try:
             if tenant_id is None:
                 raise InvalidRequest("This call needs the header x-tenant-id.")
-            return await self._authority.may_call(text, presented, caller, method, path)
+            return await self._authority.may_call(text, presented, caller, method, path, holds)
         except ResourceError as error:
             if not self._shadow or presented.token.narrowed:
                 raise
-            log.warning("would be refused: %s (%s)", error.code, error.detail)
+            call = ascii(f"{method[:16]} {path[:200]}")[1:-1]
+            who = f"{caller.user_id} in {caller.tenant_id}"
+            log.warning("would be refused: %s (%s): %s by %s", error.code, error.detail, call, who)
             if self._on_shadow is not None:
-                self._on_shadow(caller, error)
+                self._on_shadow(caller, error, call)
             return caller
 
-    async def _live(self, text: str, presented: Presented, tenant_id: str | None) -> Verdict:
-        if self._source is None:
-            return Verdict.LIVE
-        try:
-            verdict = await self._source.find(text, presented, tenant_id)
-        except Stale as stale:
-            verdict = await self._when_stale_says(text, presented, tenant_id, stale)
-        if verdict is Verdict.DEAD:
+    async def _live(
+        self, text: str, presented: Presented, tenant_id: str | None
+    ) -> tuple[Verdict, float]:
+        standing = await self._standing.of(text, presented, tenant_id)
+        if standing[0] is Verdict.DEAD:
             self._checking.drop(text)
             raise InvalidToken("revoked")
-        return verdict
-
-    async def _when_stale_says(
-        self, text: str, presented: Presented, tenant_id: str | None, stale: Stale
-    ) -> Verdict:
-        if self._when_stale == "accept":
-            return stale.known
-        if self._when_stale == "introspect" and self._introspection is not None:
-            try:
-                return await self._introspection.find(text, presented, tenant_id)
-            except Stale as other:
-                stale = other
-        raise Unavailable(str(stale)) from stale
+        return standing
 
 
 def _need(kept: bool, rule: str) -> None:
