@@ -28,8 +28,8 @@ class TokenMiddleware:
     `optional`, without a token. The verifier starts and stops with the application's lifespan, or
     starts with the first call. Websockets are handled the same way, as GET; a refused one gets the
     HTTP answer where the server can send it (`websocket.http.response`), and is closed with 1008
-    before it is accepted (403) elsewhere. One is judged when it opens: who keeps it open for long asks
-    `verifier.verify` again. Errors of this package that the application raises are answered, too.
+    before it is accepted (403) elsewhere. One is judged when it opens: who keeps it open for long
+    asks `verifier.verify` again. Errors of this package that the application raises are answered.
     Paths of the catalogue include the server's root path.
 
     `uncatalogued` paths are not looked up in the catalogue. `tenant_required`: calls need
