@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import assume, given
@@ -344,6 +344,8 @@ class TestMatches:
         as_sent = every_octet if octets else encoded
         path = written(template, [as_sent(value) for value in filled])
         assume(not {".", ".."} & set(path.replace("%2e", ".").split("/")))
+        # Some servers cut there: whatever is behind it would be another path to them.
+        assume(";" not in unquote(path))
         assert matches(shape(written(template, ["{x}"] * count)), path)
 
     @pytest.mark.parametrize(
