@@ -26,6 +26,9 @@ def test_the_known_revisions_are_the_scripts() -> None:
 
 async def test_history_makes_the_tables(database_url: str) -> None:
     def differences(connection: Connection) -> object:
+        if connection.dialect.server_version_info is None:
+            # An engine does so at its first connection; once in a while it was seen not to have.
+            connection.dialect.initialize(connection)
         options = {"compare_type": True, "compare_server_default": True}
         return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
