@@ -39,7 +39,8 @@ def claims_of(text: str) -> dict[str, Any]:
 def by_route(service: Running, path: str) -> Taken:
     async def taken(text: str) -> bool:
         try:
-            headers = {b"Authorization": f"Bearer {text}".encode()}
+            tenant = service.acme.encode()
+            headers = {b"Authorization": f"Bearer {text}".encode(), b"x-tenant-id": tenant}
             answer = await service.client.get(path, headers=headers)
         except (UnicodeError, httpx.HTTPError):
             return False  # no client can send it
@@ -77,7 +78,7 @@ def by_verifier(verifier: TokenVerifier) -> Taken:
 ELSEWHERE = ("for another audience", "for other audiences", "audience longer")
 #: What is answered about a token of whichever resource server, by design.
 FOR_ANYONE = {"/iam/users/me": ELSEWHERE, "introspection": ELSEWHERE}
-TARGETS = ("/iam/users/me", "/iam/auth/verify", "introspection", "verifier")
+TARGETS = ("/iam/users/me", "/iam/tenants/current", "/iam/auth/verify", "introspection", "verifier")
 
 
 @pytest.mark.parametrize("target", TARGETS)
