@@ -486,6 +486,17 @@ class TestVerify:
             )
             assert answer.status_code == status
 
+    async def test_f5_403_a_list_and_only_a_permission_asked_for(
+        self, service: Running, keeper: Person
+    ) -> None:
+        """Which of its endpoints the call is, nobody says."""
+        listed = await offered(service, service.acme, "assets:read")
+        key = await service.add_key(user_id=keeper.user.id, endpoint_ids=(listed,))
+        token = (await service.exchange(key=key, user=keeper.user.username))["access_token"]
+        answer = await self.verify(service, token, service.acme, permission="assets:read")
+        assert answer.status_code == 403
+        assert (await self.verify(service, token, service.acme)).status_code == 200
+
     async def test_401_revoked(self, service: Running, keeper: Person) -> None:
         await service.client.post("/iam/auth/revoke", data={"token": keeper.token})
         assert (await self.verify(service, keeper.token)).status_code == 401

@@ -60,8 +60,12 @@ class RequestFrame:
         crowded = "keyturn.crowded" in scope  # says BoundedHttp
 
         async def arriving() -> Message:
-            with self._aside():
+            # Not by `_aside`: every exchange comes through here.
+            self._in_flight -= 1
+            try:
                 message = await receive()
+            finally:
+                self._in_flight += 1
             if bounded:
                 self._check()
             return message

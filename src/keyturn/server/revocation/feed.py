@@ -41,7 +41,7 @@ _MARKED_EVERY = 0.4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: How far a cursor's time may be ahead of this node's (microseconds). More, and the database's
 #: clock went back: times mean nothing then.
-_AHEAD = 5_000_000
+_AHEAD = 2_000_000
 _CURSOR = re.compile(r"([0-9a-f]{8})\.([0-9]{1,18})\.([0-9]{1,18})")
 _PAGE = re.compile(r"all\.([A-Za-z0-9_-]{22})\.([0-9]{1,18})")
 # No node is called so: whoever is asked goes by the time.

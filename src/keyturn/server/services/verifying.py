@@ -83,9 +83,12 @@ class Verifying:
         carried = gives(token, tenant_id, named, record.roles, record.opened)
         if asked.any_of and carried.permissions.isdisjoint(asked.any_of):
             raise _lacks("none of the permissions asked for")
+        lists = [ids for ids in (record.endpoint_ids, token.endpoints) if ids is not None]
+        if asked.any_of and asked.path is None and lists:
+            raise _lacks("a list of endpoints, and the catalogue is not asked")
         endpoint = None
         if asked.path is not None:
-            endpoint = await self._endpoint(token, record, tenant_id, carried.permissions, asked)
+            endpoint = await self._endpoint(lists, tenant_id, carried.permissions, asked)
         return Verdict(
             token, record.username, tenant_id, carried.roles, carried.permissions, endpoint
         )
@@ -97,8 +100,7 @@ class Verifying:
 
     async def _endpoint(
         self,
-        token: LiveToken,
-        record: KeyRecord,
+        lists: Sequence[Sequence[str]],
         tenant_id: str,
         permissions: frozenset[str],
         asked: Asked,
@@ -113,7 +115,6 @@ class Verifying:
         # A tenant may ask for more than one above it does, never for less.
         if not found or not all(opens(endpoint.opened_by, permissions) for endpoint in found):
             raise _lacks("not opened, or not in the catalogue")
-        lists = [ids for ids in (record.endpoint_ids, token.endpoints) if ids is not None]
         for endpoint in found:
             if all(endpoint.id in ids for ids in lists):
                 return endpoint
