@@ -2,9 +2,11 @@
 #
 #   PYTHON=python3.12   the interpreter to make .venv with (3.11 or later)
 #   ARGS='--port 9000'  passed on to `make run`, `make bench` and the tests
+#   BENCH=quick         the main figures of `make bench` alone, in under 50 s
 
 PYTHON ?= python3
 ARGS ?=
+BENCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
@@ -48,8 +50,8 @@ check: $(DEV) ## lint, format, types, import arrows, openapi.yaml
 	$(BIN)/openapi-spec-validator openapi.yaml
 	$(BIN)/python deploy/requests/make.py --check
 
-bench: $(DEV) ## load a running service and print tokens per second
-	@exec $(BIN)/python -m tests.bench $(ARGS)
+bench: $(DEV) ## load a running service and print tokens per second; BENCH=quick is shorter
+	@exec $(BIN)/python -m tests.bench $(addprefix --,$(BENCH)) $(ARGS)
 
 format: $(DEV) ## put the sources in order
 	$(BIN)/ruff check --fix-only .

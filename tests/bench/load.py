@@ -7,52 +7,69 @@ import resource
 import shutil
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench.generator import Job
-from tests.bench.machine import cpu_seconds
+from keyturn.cli.load.jobs import Job
+from keyturn.cli.load.requests import Request
+from tests.bench.machine import family_cpu
 from tests.bench.processes import Helper, Running
-from tests.bench.wire import CONNECTIONS, HOST, BenchError, Request, Round
+from tests.bench.wire import CONNECTIONS, HOST, BenchError, Round
+from tests.bench.workloads import Load
 
 BUILT_IN = "built-in"
 WRK = "wrk"
 #: wrk counts in whole seconds.
 WRK_SECONDS = 1.0
 _SLACK = 20.0
-
-
-@dataclass(frozen=True)
-class Load:
-    """What is sent. With `first`, each connection walks its own chain of refresh tokens."""
-
-    request: Request
-    first: Request | None = None
+#: What a server's own processor time is called, beside the databases'.
+SERVICE = "service"
 
 
 def generator_for(load: Load, seconds: float) -> str:
     """Which generator will send this load: only constant requests can be wrk's."""
-    if load.first is None and seconds >= WRK_SECONDS and shutil.which("wrk"):
+    constant = load.first is None and len(load.requests) == 1
+    if constant and seconds >= WRK_SECONDS and shutil.which("wrk"):
         return WRK
     return BUILT_IN
 
 
 class Sender:
-    """Sends loads, one after the other."""
+    """Sends loads, one after the other. `pids` are watched beside the server that is loaded."""
 
-    def __init__(self, generator: Helper) -> None:
+    def __init__(self, generator: Helper, pids: Mapping[str, int] | None = None) -> None:
         self._generator = generator
+        self._pids = dict(pids or {})
 
-    def send(self, load: Load, server: Running, seconds: float, generator: str = BUILT_IN) -> Round:
+    def send(
+        self,
+        load: Load,
+        server: Running,
+        seconds: float,
+        generator: str = BUILT_IN,
+        connections: int = CONNECTIONS,
+    ) -> Round:
         """Loads the server for that long. Raises BenchError when the load itself fails."""
+        watched = {SERVICE: server.pid, **self._pids}
         if generator == WRK:
-            return _wrk(load.request, server, round(seconds))
-        request = load.request.wire(server.port)
-        first = load.first.wire(server.port) if load.first else ""
-        if first:
-            request = request.removesuffix("\r\n\r\n")
-        job = Job(server.port, CONNECTIONS, seconds, server.pid, request, first)
-        said = json.loads(self._generator.ask(json.dumps(asdict(job)), seconds + _SLACK))
+            return _wrk(load.requests[0], server.port, round(seconds), connections, watched)
+        head, first = load.requests[0], load.first
+        if first is None:
+            requests = tuple(request.wire(server.port) for request in load.requests)
+        else:
+            requests = (head.head(server.port),)
+        job = Job(
+            HOST,
+            server.port,
+            connections,
+            seconds,
+            requests,
+            first=first.wire(server.port) if first else "",
+            expect=load.expect,
+        )
+        told = json.dumps({**asdict(job), "watched": watched})
+        said = json.loads(self._generator.ask(told, seconds + _SLACK))
         if "failed" in said:
             raise BenchError(f"the built-in generator failed: {said['failed']}")
         return Round(**said)
@@ -74,24 +91,26 @@ end
 """
 
 
-def _wrk(request: Request, server: Running, seconds: int) -> Round:
+def _wrk(
+    request: Request, port: int, seconds: int, connections: int, watched: Mapping[str, int]
+) -> Round:
     pairs = (f"[{_lua(name)}] = {_lua(value)}" for name, value in request.headers.items())
     headers = ", ".join(pairs)
     body = _lua(request.body) if request.body else "nil"
     script = _SCRIPT.format(method=_lua(request.method), headers=headers, body=body)
-    before, service = _children_cpu(), cpu_seconds(server.pid)
+    before, servers = _children_cpu(), family_cpu(watched)
     with tempfile.TemporaryDirectory(prefix="keyturn-wrk-") as directory:  # for its owner alone
         path = Path(directory) / "request.lua"
         path.write_text(script, encoding="utf-8")
-        url = f"http://{HOST}:{server.port}{request.path}"
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(path), url]
+        url = f"http://{HOST}:{port}{request.path}"
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(path), url]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=seconds + _SLACK, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise BenchError(f"wrk: {type(error).__name__}") from None
-    cpu, after = _children_cpu() - before, cpu_seconds(server.pid)
+    cpu, after = _children_cpu() - before, family_cpu(watched)
     _, found, line = done.stdout.partition("KEYTURN ")
     if done.returncode != 0 or not found:
         raise BenchError(f"wrk failed: {(done.stderr or done.stdout)[-200:]!r}")
@@ -103,7 +122,7 @@ def _wrk(request: Request, server: Running, seconds: int) -> Round:
         errors=wrong + lost,
         first_error=f"{wrong} refused, {lost} without an answer" if wrong + lost else "",
         generator_cpu=cpu,
-        service_cpu=None if service is None or after is None else after - service,
+        cpu={name: used - servers[name] for name, used in after.items()},
     )
 
 

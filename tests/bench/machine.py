@@ -1,10 +1,12 @@
-"""The machine: its cores, who runs on which, and the processor time of a process."""
+"""The machine: its cores, who runs on which, and the processor time and memory of a process."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,18 @@ class Cores:
         if sys.platform == "linux" and self.service is not None:
             os.sched_setaffinity(0, self.others)
 
+    @contextlib.contextmanager
+    def all_for_all(self) -> Iterator[Cores]:
+        """Lets this process, and all it starts in the block, run on every core."""
+        if sys.platform != "linux" or self.service is None:
+            yield self
+            return
+        os.sched_setaffinity(0, {self.service, *self.others})
+        try:
+            yield Cores(None)
+        finally:
+            self.leave_the_service_alone()
+
     def __str__(self) -> str:
         if self.service is None:
             return "not pinned: service, database and load share the cores"
@@ -44,14 +58,56 @@ def pin(core: int | None) -> None:
 
 def cpu_seconds(pid: int) -> float | None:
     """Processor time that a process has used so far, in seconds; None where it cannot be known."""
+    fields = _stat(pid)
+    return None if fields is None else (int(fields[11]) + int(fields[12])) / _ticks()
+
+
+def family_cpu(roots: Mapping[str, int]) -> dict[str, float]:
+    """The same for each of these processes with all below it, those that have ended too.
+
+    What cannot be known is left out.
+    """
+    children: dict[int, list[int]] = {}
+    used: dict[int, float] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        pid = int(path.name)
+        if (fields := _stat(pid)) is not None:
+            children.setdefault(int(fields[1]), []).append(pid)
+            used[pid] = sum(map(int, fields[11:15])) / _ticks()
+    found = {}
+    for name, root in roots.items():
+        if root in used:
+            family = [root]
+            for pid in family:
+                family += children.get(pid, ())
+            found[name] = sum(used[pid] for pid in family)
+    return found
+
+
+def resident(pid: int) -> int | None:
+    """Bytes of memory that a process has, those it shares too; None where it cannot be known."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
     except OSError:
         return None
-    # The name in brackets may hold anything; user and system time are the 12th and 13th after it.
-    fields = stat.rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
-    return ticks / float(os.sysconf("SC_CLK_TCK"))
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Its fields from the state on: the name in brackets before that may hold anything.
+
+    The parent is the 2nd; user and system time are the 12th and 13th, those of children that were
+    waited for the two after them.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()
+
+
+def _ticks() -> float:
+    return float(os.sysconf("SC_CLK_TCK"))
 
 
 def description() -> dict[str, str | int]:

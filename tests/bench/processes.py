@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -139,8 +140,12 @@ def _wait_until_it_answers(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    for end in (process.terminate, process.kill):
-        end()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            if number == signal.SIGTERM:  # workers are told by whom they work for
+                process.terminate()
+            else:
+                os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
             break

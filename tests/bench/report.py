@@ -3,106 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from statistics import median
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from tests.bench import machine, stores
+from tests.bench.figures import MACHINE, SCALING
 from tests.bench.libraries import FIGURES
+from tests.bench.lines import Line, lines
 from tests.bench.machine import Cores
-from tests.bench.measure import SIGNATURES, Figure, Plan, Results
+from tests.bench.measure import Plan, Results
 from tests.bench.stores import STORES
-from tests.bench.wire import CONNECTIONS, Round
+from tests.bench.whole import TWO, Shared, scaling, shared_lines
+from tests.bench.wire import CONNECTIONS
 
+_COMPARED = (
+    *("vs_bare", "p99_over_p50", "per_second", "p50_ms", "vs_raw"),
+    *("service_cpu_us", "db_cpu_us", "redis_cpu_us", "rss_mb", "errors"),
+)
 #: A generator that is this busy may be the limit itself.
 BUSY = 0.9
-
-Value = float | int | str | None
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the table: medians over the rounds. Times in seconds."""
-
-    name: str
-    rate: float
-    least: float
-    most: float
-    p50: float | None = None
-    p99: float | None = None
-    vs_bare: float | None = None
-    #: Processor time of the service for one answer.
-    cpu: float | None = None
-    #: Share of a core that service and generator took.
-    service_busy: float | None = None
-    generator_busy: float | None = None
-    generator: str = ""
-    errors: int = 0
-
-    def as_json(self) -> dict[str, Value]:
-        """The same under the names that the README explains; times in milliseconds or µs."""
-        return {
-            "per_second": round(self.rate, 1),
-            "min_per_second": round(self.least, 1),
-            "max_per_second": round(self.most, 1),
-            "p50_ms": _scaled(self.p50, 1e3),
-            "p99_ms": _scaled(self.p99, 1e3),
-            "vs_bare": _scaled(self.vs_bare, 1),
-            "service_cpu_us": _scaled(self.cpu, 1e6),
-            "service_busy": _scaled(self.service_busy, 1),
-            "generator_busy": _scaled(self.generator_busy, 1),
-            "generator": self.generator or None,
-            "errors": self.errors,
-        }
-
-
-def lines(results: Results) -> list[Line]:
-    """The table's lines: the limits first, then the service."""
-    found = []
-    if results.signatures:
-        rates = results.signatures
-        found.append(Line(SIGNATURES, median(rates), min(rates), max(rates)))
-    by_generator: dict[str, list[Round]] = {}
-    for figure in results.figures.values():
-        by_generator.setdefault(figure.generator, []).extend(figure.bare)
-    for generator, rounds in sorted(by_generator.items(), reverse=True):
-        name = "bare" if len(by_generator) == 1 else f"bare.{generator}"
-        found.append(_line(name, generator, rounds))
-    found += [_service_line(name, figure) for name, figure in results.figures.items()]
-    return found
-
-
-def _service_line(name: str, figure: Figure) -> Line:
-    pairs = zip(figure.rounds, figure.bare, strict=True)
-    ratios = [one.rate / bare.rate for one, bare in pairs if bare.requests]
-    return _line(name, figure.generator, figure.rounds, median(ratios) if ratios else None)
-
-
-def _line(name: str, generator: str, rounds: Sequence[Round], vs_bare: float | None = None) -> Line:
-    cpu = [(one, one.service_cpu) for one in rounds if one.service_cpu is not None]
-    rates = [one.rate for one in rounds]
-    return Line(
-        name,
-        rate=median(rates),
-        least=min(rates),
-        most=max(rates),
-        p50=median(one.p50 for one in rounds),
-        p99=median(one.p99 for one in rounds),
-        vs_bare=vs_bare,
-        cpu=median(used / max(1, one.requests) for one, used in cpu) if cpu else None,
-        service_busy=median(used / one.elapsed for one, used in cpu) if cpu else None,
-        generator_busy=median(one.generator_cpu / one.elapsed for one in rounds),
-        generator=generator,
-        errors=sum(one.errors for one in rounds),
-    )
 
 
 def as_json(plan: Plan, cores: Cores, results: Results) -> dict[str, object]:
     """Everything, for `--json`."""
+    shared = shared_lines(results.whole)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.description(),
@@ -111,6 +38,8 @@ def as_json(plan: Plan, cores: Cores, results: Results) -> dict[str, object]:
         "seconds": plan.seconds,
         "rounds": plan.rounds,
         "figures": {line.name: line.as_json() for line in lines(results)},
+        "whole_machine": {line.name: line.as_json() for line in shared},
+        "scaling": scaling(shared),
         "libraries": {
             name: {"value": round(value, 3), "unit": FIGURES[name][0]}
             for name, value in results.libraries.items()
@@ -118,9 +47,25 @@ def as_json(plan: Plan, cores: Cores, results: Results) -> dict[str, object]:
     }
 
 
+def flat(results: Results) -> dict[str, float | int]:
+    """What scripts compare, each by one key: a figure's name and what is said of it."""
+    found: dict[str, float | int] = {}
+    for line in lines(results):
+        said = line.as_json()
+        for name in _COMPARED:
+            if isinstance(value := said[name], float | int):
+                found[f"{line.name}.{name}"] = value
+    shared = shared_lines(results.whole)
+    for both in shared:
+        if both.name == TWO and both.vs_bare is not None:
+            found[f"{MACHINE}.per_second"] = round(both.rate, 1)
+            found[f"{MACHINE}.vs_bare"] = round(both.vs_bare, 4)
+    return found | {f"{SCALING}.{name}": value for name, value in scaling(shared).items()}
+
+
 def show(plan: Plan, cores: Cores, results: Results) -> None:
     """Prints the table to stdout. It is Markdown, to be pasted where it is kept."""
-    console = Console(highlight=False, markup=False, soft_wrap=True, width=160)
+    console = Console(highlight=False, markup=False, soft_wrap=True, width=200)
     about = machine.description()
     console.print(
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {about['processor']}, {about['cores']} cores,"
@@ -131,36 +76,68 @@ def show(plan: Plan, cores: Cores, results: Results) -> None:
         f" {'at most ' if plan.budget else ''}{plan.seconds:g} s; {cores}"
     )
     for store in STORES:
-        if plan.chosen(store):
+        if any(section.store == store for section in plan.sections):
             console.print(stores.described(store))
-    console.print()
-    found = lines(results)
-    console.print(_table(found))
-    console.print()
-    for note in _notes(found):
-        console.print(note)
+    tables = []
+    if found := lines(results):
+        tables.append((_table(found), _notes(found)))
+    if shared := shared_lines(results.whole):
+        tables.append((_shared_table(shared), _scaling_notes(scaling(shared))))
     if results.libraries:
+        tables.append((_libraries(results.libraries), ()))
+    for table, notes in tables:
         console.print()
-        console.print(_libraries(results.libraries))
+        console.print(table)
+        for number, note in enumerate(notes):
+            console.print(note if number else f"\n{note}")
+
+
+def _markdown(*columns: str) -> Table:
+    table = Table(box=box.MARKDOWN)
+    for number, name in enumerate(columns):
+        table.add_column(name, no_wrap=True, justify="right" if number else "left")
+    return table
 
 
 def _table(found: Iterable[Line]) -> Table:
-    table = Table(box=box.MARKDOWN)
-    table.add_column("figure", no_wrap=True)
-    names = ("per second", "min – max", "of bare", "p50 ms", "p99 ms", "cpu µs", "busy", "errors")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _markdown(
+        *("figure", "per second", "min – max", "of bare", "of raw", "p50 ms", "p99 ms"),
+        *("cpu µs", "db µs", "redis µs", "RSS MB", "busy", "errors"),
+    )
     for line in found:
         table.add_row(
             line.name,
             f"{line.rate:,.0f}",
             f"{line.least:,.0f} – {line.most:,.0f}",
             _shown(line.vs_bare, 1, 2),
+            _shown(line.vs_raw, 1, 2),
             _shown(line.p50, 1e3, 2),
             _shown(line.p99, 1e3, 2),
             _shown(line.cpu, 1e6, 0),
+            _shown(line.db_cpu, 1e6, 0),
+            _shown(line.redis_cpu, 1e6, 0),
+            _shown(line.resident, 1e-6, 0),
             "" if line.service_busy is None else f"{line.service_busy:.0%}",
-            "" if line.name == SIGNATURES else str(line.errors),
+            "" if line.p50 is None else str(line.errors),
+        )
+    return table
+
+
+def _shared_table(found: Iterable[Shared]) -> Table:
+    table = _markdown(
+        *("all cores", "per second", "min – max", "of bare", "workers' cores", "db's"),
+        *("redis's", "load's", "worker µs", "db µs", "errors"),
+    )
+    for line in found:
+        table.add_row(
+            line.name,
+            f"{line.rate:,.0f}",
+            f"{line.least:,.0f} – {line.most:,.0f}",
+            _shown(line.vs_bare, 1, 2),
+            *(_shown(line.cores.get(who), 1, 2) for who in ("service", "db", "redis", "load")),
+            _shown(line.cost("service"), 1e6, 0),
+            _shown(line.cost("db"), 1e6, 0),
+            str(line.errors),
         )
     return table
 
@@ -176,7 +153,7 @@ def _libraries(figures: Mapping[str, float]) -> Table:
     return table
 
 
-def _notes(found: Iterable[Line]) -> Iterable[str]:
+def _notes(found: Sequence[Line]) -> Iterable[str]:
     for line in found:
         busy = line.generator_busy
         if busy and line.name.startswith("bare"):
@@ -186,6 +163,15 @@ def _notes(found: Iterable[Line]) -> Iterable[str]:
             )
         if busy and busy >= BUSY:
             yield f"{line.name}: the generator was busy for {busy:.0%}; it may have been the limit."
+
+
+def _scaling_notes(found: Mapping[str, float]) -> Iterable[str]:
+    if found:
+        yield (
+            f"2 workers instead of 1, on the same cores: {found['rate']:.2f} times the rate. With"
+            " the share of the load and the databases deducted, that is by the workers' own"
+            f" processor time for an answer: 2 × {found['per_worker_cpu']:.2f}."
+        )
 
 
 def failures(results: Results) -> Mapping[str, str]:
@@ -198,10 +184,6 @@ def failures(results: Results) -> Mapping[str, str]:
         elif not one.requests:
             found.setdefault(name, "a round without an answer; try longer ones: --seconds 3")
     return found
-
-
-def _scaled(value: float | None, by: float) -> float | None:
-    return None if value is None else round(value * by, 4)
 
 
 def _shown(value: float | None, by: float, digits: int) -> str:

@@ -1,7 +1,8 @@
 """A server process of the bench: `python -m tests.bench.serve bare|service FD CORE`.
 
-It listens on the socket it inherits, with the options of `keyturn serve`, pinned to one core
-(`-` for none). It ends when its stdin does, so that it never outlives the bench.
+It listens on the socket it inherits, with the options of `keyturn serve` and as many workers as
+KEYTURN_WORKERS says, pinned to one core (`-` for none). It ends when its stdin does, so that it
+never outlives the bench.
 """
 
 from __future__ import annotations
@@ -25,15 +26,21 @@ def main(which: str, fd: str, core: str) -> None:
     pin(None if core == "-" else int(core))
 
     import uvicorn
+    from uvicorn.supervisors import Multiprocess
 
     from keyturn.cli.serve import uvicorn_options
     from keyturn.server.settings import load_settings
 
     threading.Thread(target=_end_with_the_bench, daemon=True).start()
-    options = uvicorn_options(load_settings(require=()))
+    settings = load_settings(require=())
+    options = uvicorn_options(settings)
     options |= {"loop": "uvloop", "timeout_graceful_shutdown": 3}
-    config = uvicorn.Config(APPS[which], factory=True, **options)
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(fd))])
+    config = uvicorn.Config(APPS[which], factory=True, workers=settings.workers, **options)
+    sockets = [socket.socket(fileno=int(fd))]
+    if settings.workers > 1:
+        Multiprocess(config, sockets).run()
+    else:
+        uvicorn.Server(config).run(sockets=sockets)
 
 
 def _end_with_the_bench() -> None:

@@ -19,6 +19,7 @@ from keyturn.server import app as wiring
 from keyturn.server.http import body as body_module
 from keyturn.server.http.body import LARGE
 from keyturn.server.http.stopping import Stopping
+from keyturn.server.storage import SqliteLookup
 from keyturn.server.tokens.passwords import Argon2Passwords
 from tests.http.conftest import Running
 from tests.http.contract import check
@@ -64,16 +65,16 @@ async def busy(service: Running) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def one_in_flight(service: Running) -> AsyncIterator[asyncio.Task[httpx.Response]]:
-    """A refresh that waits for the database; its answer comes after the block."""
-    body = await service.exchange()
+    """A call that waits for the database; its answer comes after the block."""
+    admin = await administrator(service)
     async with busy(service):
-        refresh = asyncio.create_task(service.refresh(body["refresh_token"]))
+        call = asyncio.create_task(service.client.get("/iam/roles", headers=admin))
         for _ in range(1_000):
             if (await service.get("/iam/users/me", "x")).status_code == 503:
                 break
             await asyncio.sleep(0.01)
-        yield refresh
-    assert (await refresh).status_code == 200
+        yield call
+    assert (await call).status_code == 200
 
 
 async def administrator(service: Running) -> dict[str, str]:
@@ -124,9 +125,15 @@ class TestResources:
         refresh_token = (await service.exchange())["refresh_token"]
         admin = await administrator(service)
         async with busy(service):
-            is_503(await service.refresh(refresh_token))
             is_503(await service.client.get("/iam/roles", headers=admin))
+            if isinstance(service.service.parts.lookup, SqliteLookup):
+                is_503(await service.refresh(refresh_token))
+            else:
+                # It has connections of its own: nobody who manages is in its way.
+                answer = await service.refresh(refresh_token)
+                refresh_token = answer.json()["refresh_token"]
         assert (await service.refresh(refresh_token)).status_code == 200
+        assert (await service.client.get("/iam/roles", headers=admin)).status_code == 200
 
     async def test_503_no_thread_for_a_password(
         self, start: Any, monkeypatch: pytest.MonkeyPatch

@@ -13,19 +13,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import update
-
 from keyturn.server.domain.authority import granted
 from keyturn.server.domain.model import Session
 from keyturn.server.domain.sessions import RefreshState
 from keyturn.server.revocation.follower import Follower
 from keyturn.server.revocation.lists import KeptList
 from keyturn.server.revocation.redis import Link, Reading
-from keyturn.server.services import issuing
+from keyturn.server.services import refreshing
 from keyturn.server.services.management.changes import Change
-from keyturn.server.storage.columns import db_now
-from keyturn.server.storage.sessions import SessionRepository
-from keyturn.server.storage.tables import sessions
+from keyturn.server.storage.steps import PostgresSteps
 
 
 @dataclass(frozen=True)
@@ -49,22 +45,22 @@ def _for_ever(session: Session, generation: int, now: datetime, grace: int) -> b
     return session.ended_at is None and session.generation == generation + 1
 
 
-_advance = SessionRepository.advance
+_advance = PostgresSteps.advance
 _read = Link.read
 _publish = KeptList.publish
 
 
 async def _advance_without_comparing(
-    self: SessionRepository, state: RefreshState, *more: Any
-) -> Session | None:
+    self: PostgresSteps, state: RefreshState, *more: Any
+) -> datetime | None:
     if state.generation == 0:
         return await _advance(self, state, *more)
-    await self._unit.run(
-        update(sessions)
-        .where(sessions.c.id == state.session_id)
-        .values(generation=state.generation + 1, rotated_at=db_now())
+    row = await self._lines.fetch(
+        "UPDATE sessions SET generation = $2, rotated_at = clock_timestamp() WHERE id = $1"
+        " RETURNING rotated_at",
+        (state.session_id, state.generation + 1),
     )
-    return await self.get(state.session_id)
+    return None if row is None else row["rotated_at"]
 
 
 def _no_reason(*_: object) -> str:
@@ -105,12 +101,12 @@ MUTANTS = (
     Mutant(
         "grace ignores the generation",
         "an older refresh token is answered, too, while the session's last step is young",
-        lambda: patch.object(issuing, "is_retry", _any_generation),
+        lambda: patch.object(refreshing, "is_retry", _any_generation),
     ),
     Mutant(
         "grace never ends",
         "a spent refresh token gets its successor however late",
-        lambda: patch.object(issuing, "is_retry", _for_ever),
+        lambda: patch.object(refreshing, "is_retry", _for_ever),
     ),
     Mutant(
         "epoch not raised",
@@ -125,22 +121,22 @@ MUTANTS = (
     Mutant(
         "compare-and-swap dropped",
         "any generation advances the session",
-        lambda: patch.object(SessionRepository, "advance", _advance_without_comparing),
+        lambda: patch.object(PostgresSteps, "advance", _advance_without_comparing),
     ),
     Mutant(
         "reuse goes unpunished",
         "the session lives on",
-        lambda: patch.object(issuing.Issuing, "_end_reused", _reuse_without_end),
+        lambda: patch.object(refreshing.Refreshing, "_end_reused", _reuse_without_end),
     ),
     Mutant(
         "refresh does not look at key and user",
         "what was revoked or disabled is refreshed",
-        lambda: patch.object(issuing, "why_not", _no_reason),
+        lambda: patch.object(refreshing, "why_not", _no_reason),
     ),
     Mutant(
         "ceiling forgotten",
         "a refresh gives more than was first granted",
-        lambda: patch.object(issuing, "regranted", _without_ceiling),
+        lambda: patch.object(refreshing, "regranted", _without_ceiling),
     ),
     Mutant(
         "revocation not told to Redis",

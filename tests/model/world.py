@@ -20,6 +20,7 @@ import uvloop
 from redis.asyncio import Redis
 
 from keyturn.server.revocation import shared
+from keyturn.server.services import recent_keys
 from keyturn.server.services.bootstrap import Bootstrapped, bootstrap
 from keyturn.server.settings import Settings
 from keyturn.server.storage.notifications import Notifications
@@ -70,6 +71,8 @@ class World:
         self._database: asyncpg.Connection[asyncpg.Record] | None = None
         self._pause = shared.PAUSE
         self._deaf = patch.object(Notifications, "listen", _hears_nothing)
+        # What follows from a record of a second ago has tests of its own (http/test_recent_keys).
+        self._anew = patch.object(recent_keys, "GOOD_FOR", 0.0)
         self._sharing: set[str] = set()
 
     # --- its life --------------------------------------------------------------------------
@@ -83,6 +86,7 @@ class World:
         shared.PAUSE = 0.1
         # With NOTIFY both would know everything at once, and what the other ways lack would hide.
         self._deaf.start()
+        self._anew.start()
         self.run(self._open())
 
     def close(self) -> None:
@@ -91,6 +95,7 @@ class World:
         self.run(asyncio.sleep(0.05))
         self._loop.close()
         shared.PAUSE = self._pause
+        self._anew.stop()
         self._deaf.stop()
 
     async def _open(self) -> None:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from . import secrets, signin
+from . import bench, secrets, signin
 from . import version as versions
 from .dev import dev
 from .groups import GROUPS
@@ -113,6 +113,7 @@ def version(
 for command in (dev, serve, migrate, bootstrap, settings):
     app.command()(command)
 app.add_typer(secrets.app)
+bench.add_command(app, _RUN)
 signin.add_commands(app, _SIGN_IN)
 
 

@@ -5,7 +5,7 @@ and the records of uvicorn, SQLAlchemy and the rest alike. Its last step before 
 secrets, by field name and by shape; so neither an exception's text nor a library's message gets
 around it. Values are turned to text *before* that step, and cut to a bounded length.
 
-A request's id is bound with `structlog.contextvars.bound_contextvars(request_id=…)`.
+A request's id stands in `request_id` while it is answered.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Literal, TextIO
 
 import orjson
@@ -20,6 +21,9 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 MASK = "***"
+
+#: The id of the request that is being answered.
+request_id: ContextVar[str | None] = ContextVar("keyturn_request_id", default=None)
 
 #: Longest text kept of one value, in characters; exceptions need more.
 MAX_TEXT = 4_096
@@ -134,6 +138,14 @@ def redact_event(
     return {redact(str(name), 200): _clean(str(name), value) for name, value in event.items()}
 
 
+def _add_request_id(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    if (text := request_id.get()) is not None:
+        event["request_id"] = text
+    return event
+
+
 # --- how it is put together ---------------------------------------------------------------
 
 
@@ -178,7 +190,7 @@ def configure(
     `pins` adds loggers that never go below a level.
     """
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

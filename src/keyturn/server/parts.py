@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from . import storage
 from .domain.signing_keys import KeyAges
-from .services.ports import ApiKeyFormat, Clock, KeyLookup, Store
+from .services.ports import ApiKeyFormat, Clock, KeyLookup, SessionSteps, Store
 from .services.signing_keys import SigningKeyUpkeep
 from .services.usage import Usage
 from .settings import Settings
@@ -30,6 +30,7 @@ class Parts:
 
     store: Store
     lookup: KeyLookup
+    steps: SessionSteps
     key_format: ApiKeyFormat
     secrets: tuple[str, ...]
     sealer: KeySealer
@@ -55,7 +56,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         )
         await upkeep.begin()
         key_format = ApiKeys(DerivedKeys(secrets, "api keys", 32))
-        yield Parts(opened.store, opened.lookup, key_format, secrets, sealer, upkeep)
+        yield Parts(opened.store, opened.lookup, opened.steps, key_format, secrets, sealer, upkeep)
 
 
 def key_ages(settings: Settings) -> KeyAges:

@@ -97,6 +97,9 @@ class MemoryStore:
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         return self._transaction()
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Nothing here is what a lookup finds."""
+
     async def listen(self, heard: Callable[[], None]) -> None:
         """Nobody is told: the tail must do."""
 

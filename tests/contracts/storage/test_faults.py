@@ -126,7 +126,7 @@ async def test_no_free_connection_is_unavailable_after_the_wait(database_url: st
 async def test_no_free_connection_for_the_lookup_is_unavailable(postgres_url: str) -> None:
     async with open_storage(postgres_url, pool_size=1, wait=0.1) as storage:
         assert isinstance(storage.lookup, PostgresLookup)
-        async with storage.lookup._free:
+        async with storage.lookup._lines._free:
             with pytest.raises(Unavailable):
                 await storage.lookup.find("x")
         assert await storage.lookup.find("x") is None

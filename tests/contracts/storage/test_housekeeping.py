@@ -46,11 +46,12 @@ TABLES = {
 class TestWhatGoes:
     async def test_sessions_an_hour_after_their_absolute_end(self, world: World) -> None:
         ended, live, just_over, over = (new_id() for _ in range(4))
+        steps = world.storage.steps
+        await steps.advance(world.state(live, 0), world.user, None)
         async with world.storage.store.transaction() as work:
             now = await work.now()
             # It ended long ago, but its first refresh token would be good without its row.
             await work.sessions.end(_session(world, ended, now + HOUR), "revoked")
-            await work.sessions.advance(world.state(live, 0), world.user)
             await work.sessions.end(_session(world, just_over, now - HOUR + MINUTE), "revoked")
             await work.sessions.end(_session(world, over, now - HOUR - MINUTE), "revoked")
 
@@ -59,8 +60,8 @@ class TestWhatGoes:
         async with world.storage.store.transaction() as work:
             kept = [await work.sessions.get(each) for each in (ended, live, just_over, over)]
             assert [one is not None for one in kept] == [True, True, True, False]
-            assert await work.sessions.advance(world.state(ended, 0), world.user) is None
-            assert await work.sessions.advance(world.state(live, 1), world.user) is not None
+        assert await steps.advance(world.state(ended, 0), world.user, None) is None
+        assert await steps.advance(world.state(live, 1), world.user, None) is not None
 
     async def test_revocations_an_hour_after_their_end(self, storage: Storage) -> None:
         async with storage.store.transaction() as work:
@@ -271,16 +272,15 @@ class TestDay:
     async def _an_hours_load(self, world: World) -> None:
         now = datetime.now(UTC)
         ends = now + timedelta(hours=self.SESSION)
+        for _ in range(self.ENDED, self.SESSIONS):
+            session_id = new_id()
+            for generation in range(self.REFRESHES):
+                state = world.state(session_id, generation)
+                state = replace(state, session_ends_at=int(ends.timestamp()))
+                assert await world.storage.steps.advance(state, world.user, None)
         async with world.storage.store.transaction() as work:
-            for number in range(self.SESSIONS):
-                session_id = new_id()
-                if number < self.ENDED:
-                    await work.sessions.end(_session(world, session_id, ends), "revoked")
-                    continue
-                for generation in range(self.REFRESHES):
-                    state = world.state(session_id, generation)
-                    state = replace(state, session_ends_at=int(ends.timestamp()))
-                    assert await work.sessions.advance(state, world.user)
+            for _ in range(self.ENDED):
+                await work.sessions.end(_session(world, new_id(), ends), "revoked")
             soon = now + timedelta(hours=self.REVOCATION)
             await work.revocations.add(
                 [Revocation(RevocationKind.TOKEN, new_id(), soon) for _ in range(self.REVOCATIONS)]

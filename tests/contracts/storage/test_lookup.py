@@ -28,7 +28,8 @@ from keyturn.server.domain.permissions import EDITOR, TENANT_ADMIN, VIEWER
 from keyturn.server.domain.policy import Policy
 from keyturn.server.services.ports import KeyUse
 from keyturn.server.storage import SqliteLookup, Storage, open_storage
-from keyturn.server.storage.lookup_postgres import _SETTINGS, LOOKUP
+from keyturn.server.storage.driver import _SETTINGS
+from keyturn.server.storage.lookup_postgres import LOOKUP
 from tests.contracts.storage.world import HASH, NOW, World, names, new_key_id
 
 

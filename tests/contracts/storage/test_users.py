@@ -232,9 +232,9 @@ class TestRemove:
         answered = replace(offer, id=new_id(), state=InvitationState.DECLINED)
         another = replace(offer, id=new_id(), email="reader@example.org")
         session = new_id()
+        assert await world.storage.steps.advance(world.state(session, 0), world.user, None)
         async with world.storage.store.transaction() as work:
             await work.users.set_password(world.user, "$hash", NOW)
-            assert await work.sessions.advance(world.state(session, 0), world.user)
             for number, invitation in enumerate((offer, answered, another)):
                 await work.invitations.add(invitation, bytes([number]))
             await work.users.remove(world.user)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from keyturn.server import app as wiring
+from keyturn.server import wiring
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import Invitation, InvitationState, Membership, User, UserKind
 from keyturn.server.domain.permissions import EDITOR, TENANT_ADMIN, VIEWER

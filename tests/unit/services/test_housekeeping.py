@@ -31,6 +31,9 @@ class FakeStore:
         self.entered = asyncio.Event()
         self.housekeeping = self
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        raise NotImplementedError
+
     async def listen(self, heard: Callable[[], None]) -> None:
         raise AssertionError("nobody listens here")
 

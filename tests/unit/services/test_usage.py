@@ -67,6 +67,9 @@ class FakeStore:
         self.busy: frozenset[str] = frozenset()
         self.entered, self.failed, self.committed = (asyncio.Event() for _ in range(3))
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        raise NotImplementedError
+
     async def listen(self, heard: Callable[[], None]) -> None:
         raise AssertionError("nobody listens here")
 

@@ -203,9 +203,10 @@ class TestEveryWayOut:
 
     def test_request_id(self, capsys: pytest.CaptureFixture[str]) -> None:
         configure()
-        with structlog.contextvars.bound_contextvars(request_id="r-1"):
-            logging.getLogger("x").info("one")
-            structlog.get_logger("x").info("two")
+        bound = logs.request_id.set("r-1")
+        logging.getLogger("x").info("one")
+        structlog.get_logger("x").info("two")
+        logs.request_id.reset(bound)
         records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
         assert [record["request_id"] for record in records] == ["r-1", "r-1"]
 

@@ -12,6 +12,7 @@ carried.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from .errors import Code, Refusal, bad_credentials, not_a_member
 from .model import KeyRecord, TenantRole
@@ -33,16 +34,30 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True)
+class Short:
+    """An authority in few words: most tenants of a caller carry the same permissions.
+
+    `tenants` maps tenant ids (sorted) to roles and a number in `sets`, each of which has the
+    numbers of permissions in `names`.
+    """
+
+    tenants: Mapping[str, tuple[tuple[str, ...], int]] | None
+    sets: list[list[int]]
+    names: list[str]
+
+
+@dataclass(frozen=True)
 class Authority:
     """What a token carries: in one chosen tenant, in all it lists, or (None) unlisted.
 
-    It is also the ceiling of its session: a refreshed token never carries more.
+    It is also the ceiling of its session: a refreshed token never carries more. What follows from
+    it is worked out once: a key that is used often has the same one each time.
     """
 
     tenant_id: str | None
     tenants: Mapping[str, Carried] | None
 
-    @property
+    @cached_property
     def scope(self) -> tuple[str, ...]:
         """The permissions carried in every tenant named, sorted. Empty when unlisted."""
         if not self.tenants:
@@ -51,7 +66,23 @@ class Authority:
             sorted(frozenset.intersection(*(c.permissions for c in self.tenants.values())))
         )
 
-    @property
+    @cached_property
+    def short(self) -> Short:
+        """The same in few words; equal authorities have equal ones."""
+        names = sorted({p for c in (self.tenants or {}).values() for p in c.permissions})
+        if self.tenants is None:
+            return Short(None, [], names)
+        number = {name: n for n, name in enumerate(names)}
+        sets: list[list[int]] = []
+        tenants: dict[str, tuple[tuple[str, ...], int]] = {}
+        for tenant_id, carried in sorted(self.tenants.items(), key=lambda item: item[0]):
+            permissions = sorted(number[p] for p in carried.permissions)
+            if permissions not in sets:
+                sets.append(permissions)
+            tenants[tenant_id] = (carried.roles, sets.index(permissions))
+        return Short(tenants, sets, names)
+
+    @cached_property
     def role_names(self) -> dict[str, tuple[str, ...]] | None:
         """Tenant id → names of the roles carried there; None when unlisted."""
         if self.tenants is None:

@@ -14,19 +14,23 @@ ID_LETTERS = 22
 SECRET_LETTERS = 43
 
 
-def uuid7_int() -> int:
-    """A new UUIDv7 as an integer: 48 bits of Unix milliseconds, then 74 random bits."""
-    millis = time.time_ns() // 1_000_000
-    rand = int.from_bytes(os.urandom(10), "big")
-    high = (rand >> 64) & 0x0FFF
-    low = rand & 0x3FFF_FFFF_FFFF_FFFF
-    return (millis & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low
-
-
 def new_id() -> str:
-    """A new UUIDv7 in its usual text form (36 letters)."""
-    text = f"{uuid7_int():032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    """A new UUIDv7 in its usual text form (36 letters): 48 bits of Unix milliseconds, the version,
+    12 random bits, the variant and 62 random bits.
+    """
+    millis = time.time_ns() // 1_000_000
+    rand = os.urandom(10)
+    text = rand.hex()
+    variant = "89ab"[rand[9] & 3]
+    return (
+        f"{millis >> 16 & 0xFFFF_FFFF:08x}-{millis & 0xFFFF:04x}-7{text[:3]}"
+        f"-{variant}{text[3:6]}-{text[6:18]}"
+    )
+
+
+def uuid7_int() -> int:
+    """A new UUIDv7 as an integer."""
+    return int(new_id().replace("-", ""), 16)
 
 
 def parse_id(text: str) -> str | None:

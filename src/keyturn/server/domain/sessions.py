@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 
 from .authority import Authority
 from .model import KeyRecord, Session
+from .records import transient
 
 #: What verifiers allow for clocks that differ, and for a node that has heard late; in seconds.
 _LEEWAY = 60
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class RefreshState:
     """What a refresh token says, sealed. Generation 0 comes from the exchange itself.
 

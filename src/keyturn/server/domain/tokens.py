@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
+from .records import transient
+
 
 @dataclass(frozen=True, slots=True)
 class Acting:
@@ -19,7 +21,7 @@ class Acting:
     before: "Acting | None" = None
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class AccessToken:
     """The claims of an access token (RFC 9068). Times are Unix seconds.
 

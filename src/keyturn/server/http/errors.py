@@ -1,7 +1,7 @@
 """Errors to HTTP, in this one place: RFC 6749 on OAuth routes, RFC 9457 elsewhere (P8)."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import orjson
@@ -45,9 +45,8 @@ _OAUTH_NAMES = {
 }
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_RAW_NO_STORE = [(name.lower().encode(), value.encode()) for name, value in NO_STORE.items()]
 _REALM = 'realm="keyturn"'
-
-Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 def json_response(
@@ -57,7 +56,15 @@ def json_response(
     media_type: str = "application/json",
 ) -> Response:
     """A response whose body is `content` as JSON."""
-    return Response(orjson.dumps(content), status, headers, media_type)
+    body = orjson.dumps(content)
+    if headers is not NO_STORE:
+        return Response(body, status, headers, media_type)
+    response = Response(status_code=status)
+    response.body = body
+    # What Starlette would make of them, without making it anew for each token.
+    length = (b"content-length", b"%d" % len(body))
+    response.raw_headers = [*_RAW_NO_STORE, length, (b"content-type", media_type.encode())]
+    return response
 
 
 class ErrorAnswers:
@@ -67,19 +74,20 @@ class ErrorAnswers:
         """`oauth_paths`: where RFC 6749's form of errors is spoken."""
         self._oauth_paths = oauth_paths
 
-    @property
-    def handlers(self) -> dict[type[Exception], Handler]:
-        """For Starlette: exception → response."""
-        return {
-            Refusal: self._refused,
-            Unavailable: self.unavailable,
-            HTTPException: self._routing,
-            ClientDisconnect: self._gone,
-            Exception: self._failed,
-        }
+    def of(self, request: Request, error: Exception) -> Response:
+        """The answer to a request that ended in `error`."""
+        if isinstance(error, Refusal):
+            return self._refused(request, error)
+        if isinstance(error, Unavailable):
+            return self._unavailable(request, error)
+        if isinstance(error, HTTPException):
+            return self._routing(request, error)
+        if isinstance(error, ClientDisconnect):
+            return Response(status_code=400)  # nobody is left to read it
+        text = "Something failed on our side."
+        return self._answer(request, 500, "server_error", text, dict(NO_STORE))
 
-    async def _refused(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, Refusal)  # noqa: S101 - registered for it
+    def _refused(self, request: Request, error: Refusal) -> Response:
         if error.detail:
             log.info("refused: %s (%s)", error.code, error.detail)
         headers = dict(NO_STORE)
@@ -91,30 +99,20 @@ class ErrorAnswers:
             faults = error.faults
         return self._answer(request, STATUS[error.code], error.code, error.public, headers, faults)
 
-    async def unavailable(self, request: Request, error: Exception) -> Response:
+    def _unavailable(self, request: Request, error: Unavailable) -> Response:
         """A fault of ours or of a store's: 503, to be tried again."""
-        assert isinstance(error, Unavailable)  # noqa: S101 - registered for it
         log.warning("unavailable: %s", error.detail)
         headers = {**NO_STORE, "Retry-After": str(error.retry_after)}
         text = "The service cannot answer now. Try again."
         return self._answer(request, 503, "temporarily_unavailable", text, headers)
 
-    async def _routing(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    def _routing(self, request: Request, error: HTTPException) -> Response:
         codes = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.BODY_TOO_LARGE}
         code = codes.get(error.status_code, Code.INVALID_REQUEST)
         text = HTTPStatus(error.status_code).phrase + "."
         return self._answer(
             request, error.status_code, code, text, {**NO_STORE, **(error.headers or {})}
         )
-
-    async def _gone(self, request: Request, error: Exception) -> Response:
-        return Response(status_code=400)  # nobody is left to read it
-
-    async def _failed(self, request: Request, error: Exception) -> Response:
-        # Starlette raises the exception again afterwards; the server logs it, redacted.
-        text = "Something failed on our side."
-        return self._answer(request, 500, "server_error", text, dict(NO_STORE))
 
     def _answer(
         self,

@@ -1,4 +1,7 @@
-"""Around every request: an id, a limit on work in flight, and the access log. Pure ASGI."""
+"""Around every request: an id, a limit on work in flight, the answer to what went wrong, and the
+access log. Pure ASGI, and in the place of Starlette's own middleware, which does less at twice the
+cost.
+"""
 
 import re
 import time
@@ -9,9 +12,10 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .. import logs
 from ..domain.errors import Unavailable
 from ..domain.ids import new_id
-from .errors import Handler
+from .errors import ErrorAnswers
 from .stopping import Stopping
 
 log = structlog.stdlib.get_logger("keyturn.access")
@@ -36,7 +40,7 @@ class RequestFrame:
         *,
         access_log: str,
         max_in_flight: int,
-        unavailable: Handler,
+        answers: ErrorAnswers,
         stopping: Stopping,
     ) -> None:
         """`access_log`: `off`, `errors` (status 400 and above), or `all`."""
@@ -44,18 +48,17 @@ class RequestFrame:
         self._least_status = {"off": 1000, "errors": 400, "all": 0}[access_log]
         self._max_in_flight = max_in_flight
         self._in_flight = 0
-        self._unavailable = unavailable
+        self._answers = answers
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope["keyturn.request_id"] = request_id
+        request_id = scope["keyturn.request_id"] = _request_id(scope)
         scope["keyturn.aside"] = self._aside
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        started, status = time.perf_counter(), 500
+        bound = logs.request_id.set(request_id)
+        started, status = time.perf_counter(), 0
         bounded = not scope["path"].startswith("/health/")
         crowded = "keyturn.crowded" in scope  # says BoundedHttp
 
@@ -81,19 +84,21 @@ class RequestFrame:
 
         self._in_flight += 1
         try:
-            try:
-                if bounded:
-                    self._check(crowded=crowded)
-            except Unavailable as error:
-                response = await self._unavailable(Request(scope, receive), error)
-                await response(scope, receive, answer)
-            else:
-                await self._app(scope, arriving, answer)
+            if bounded:
+                self._check(crowded=crowded)
+            await self._app(scope, arriving, answer)
+        except Exception as error:
+            if status:  # half an answer is out, and cannot become another one
+                raise
+            response = self._answers.of(Request(scope), error)
+            await response(scope, receive, answer)
+            if response.status_code == 500:
+                raise  # the server logs it, redacted
         finally:
             self._in_flight -= 1
-            if status >= self._least_status:
-                self._log(scope, status, started)
-            structlog.contextvars.unbind_contextvars("request_id")
+            if (status or 500) >= self._least_status:
+                self._log(scope, status or 500, started)
+            logs.request_id.reset(bound)
 
     @contextmanager
     def _aside(self) -> Iterator[None]:

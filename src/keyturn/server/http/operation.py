@@ -181,31 +181,30 @@ class Doors:
 
     def endpoint(self, operation: Operation, path: str) -> Callable[[Request], Awaitable[Response]]:
         """For Starlette. `path` is the operation's with the base path before it."""
+        max_body = operation.max_body or self._max_body
+
+        async def public(request: Request) -> Response:
+            return await operation.answer(
+                Call(operation, request, self._addresses.of(request), None, max_body)
+            )
 
         async def endpoint(request: Request) -> Response:
             caller = await self._admit(operation, path, request)
-            call = Call(
-                operation,
-                request,
-                self._addresses.of(request),
-                caller,
-                operation.max_body or self._max_body,
-            )
-            if operation.query is None and caller is not None and request.scope["query_string"]:
+            call = Call(operation, request, self._addresses.of(request), caller, max_body)
+            if operation.query is None and request.scope["query_string"]:
                 raise invalid_request("This call takes no parameters in the URL.")
             try:
                 return await _answered(call)
             except Replayed as again:
                 return _unpacked(again.answer)
 
-        return endpoint
+        return public if isinstance(operation.access, Public) else endpoint
 
     async def _admit(
         self, operation: Operation, path: str, request: Request
-    ) -> Arrival | OwnCaller | TenantCaller | None:
+    ) -> Arrival | OwnCaller | TenantCaller:
         access = operation.access
-        if isinstance(access, Public):
-            return None
+        assert not isinstance(access, Public)  # noqa: S101 - nobody is admitted there
         # What a resource server learns here it knows from the token already.
         anyone = isinstance(access, Bearer)
         try:
@@ -215,8 +214,9 @@ class Doors:
             if refusal.code is not Code.INVALID_REQUEST or not for_proxies:
                 raise
             raise bad_token("Authorization is repeated") from None
-        token = await self._callers.of(text, for_anyone=anyone)
-        arrival = Arrival(token, self._addresses.of(request), (operation.method, path))
+        arrival = await self._callers.arrive(
+            text, self._addresses.of(request), (operation.method, path), for_anyone=anyone
+        )
         if isinstance(access, Bearer):
             return arrival
         if isinstance(access, Own):

@@ -30,7 +30,7 @@ class BoundedHttp(HttpToolsProtocol):
     """Ends connections whose request line and headers are too long, or too long in coming.
 
     Beyond `max_connections` a new connection's request is marked `keyturn.crowded`, for
-    RequestFrame to refuse.
+    RequestFrame to refuse; one that is all here is marked `keyturn.whole`.
     """
 
     _used = False
@@ -76,12 +76,12 @@ class BoundedHttp(HttpToolsProtocol):
         """Counts while a head is incomplete; between requests uvicorn's keep-alive limit holds."""
         if self.transport.is_closing():
             return
-        if self._in_head and self._deadline is None:
-            self._expect_head(HEAD_WAIT)
         # What ends a body is not part of a head, though a head is expected after it.
         self._completed = not self._in_head
         super().data_received(data)
         if self._in_head and not self._completed and not self.transport.is_closing():
+            if self._deadline is None:
+                self._expect_head(HEAD_WAIT)
             self._head += len(data)
             if self._head > MAX_HEAD:
                 self.send_400_response("The request's headers are too long.")
@@ -103,6 +103,8 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Called by the parser: another request may follow."""
         self._in_head = True
+        # Most bodies come with their head. Who reads them then need not watch the clock.
+        self.scope["keyturn.whole"] = True  # type: ignore[typeddict-unknown-key]
         super().on_message_complete()
 
     def pause_writing(self) -> None:

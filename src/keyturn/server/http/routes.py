@@ -1,13 +1,13 @@
 """All routes: the operations below the base path, and what is published for everybody."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .operation import Doors, Operation
 from .published import Published
@@ -54,28 +54,26 @@ def routes(surface: Surface) -> list[Route]:
     return [Route(path, Methods(found[path])) for path in sorted(found, key=_literal_first)]
 
 
-def table(surface: Surface) -> list[BaseRoute]:
-    """What a request is matched against: one look for all literal paths, then the others."""
-    found = routes(surface)
-    return [Literal(r for r in found if "{" not in r.path), *(r for r in found if "{" in r.path)]
+class Table:
+    """Finds what answers a path. ASGI.
 
+    One look for all literal paths: tried one by one, as a router does it, they would cost more
+    than the answers do. What has parameters, and all that is no request, is the router's.
+    """
 
-class Literal(BaseRoute):
-    """All paths without parameters. Tried one by one they would cost more than the answers do."""
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._literal: dict[str, ASGIApp] = {}
 
-    def __init__(self, literal: Iterable[Route]) -> None:
-        self._by_path = {route.path: route.endpoint for route in literal}
+    def serve(self, surface: Surface) -> None:
+        """Takes in all routes of the service."""
+        found = routes(surface)
+        self._literal = {route.path: route.endpoint for route in found if "{" not in route.path}
+        self._router.routes[:] = [route for route in found if "{" in route.path]
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """By the whole path."""
-        endpoint = self._by_path.get(scope["path"]) if scope["type"] == "http" else None
-        if endpoint is None:
-            return Match.NONE, {}
-        return Match.FULL, {"endpoint": endpoint, "path_params": {}}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets what was found answer."""
-        await scope["endpoint"](scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._literal.get(scope["path"]) if scope["type"] == "http" else None
+        await (self._router if endpoint is None else endpoint)(scope, receive, send)
 
 
 def _literal_first(path: str) -> list[bool]:

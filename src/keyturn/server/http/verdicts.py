@@ -28,7 +28,7 @@ def verdict_operations(verifying: Verifying) -> list[Operation]:
     """The operation that a proxy calls."""
 
     async def verify(call: Call) -> Response:
-        return _told(await verifying.decide(call.arrival.token, _asked(call)))
+        return _told(await verifying.decide(call.arrival, _asked(call)))
 
     access = Bearer(for_proxies=True)
     return [Operation("verifyCall", "GET", "/auth/verify", access, verify, query=VerifyQuery)]

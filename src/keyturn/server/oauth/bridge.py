@@ -17,6 +17,8 @@ from ..domain.model import KeyRecord
 from ..services.audiences import Audiences
 from ..services.credentials import Credentials
 from ..services.issuing import Issuing
+from ..services.recent_keys import RecentKeys
+from ..services.refreshing import Refreshing
 from ..services.token_exchange import TokenExchange
 from ..services.usage import Note, Usage
 from .calls import OAuthCall, Parameter, missing
@@ -55,17 +57,21 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         self,
         credentials: Credentials,
         issuing: Issuing,
+        refreshing: Refreshing,
         usage: Usage,
         audiences: Audiences,
         exchange: TokenExchange,
+        keys: RecentKeys,
         grants: Collection[str],
     ) -> None:
         """`grants` are the grant types that are switched on."""
         super().__init__()
         self.credentials = credentials
         self.issuing = issuing
+        self.refreshing = refreshing
         self.audiences = audiences
         self.exchange = exchange
+        self._keys = keys
         self.gives_refresh_tokens = "refresh_token" in grants
         self._usage = usage
         for name, grant in GRANTS.items():
@@ -78,7 +84,21 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         """The answer's body (RFC 6749, 5.1). Raises Refusal, Unavailable."""
         if "grant_type" not in call.params:
             raise missing("grant_type")
-        request = TokenRequest(call)
+        request = TokenRequest(call, self._keys.reading())
+        try:
+            return await self._granted(request)
+        except Refusal as refusal:
+            if not request.reading.recent:
+                self._note(request, refusal)
+                raise
+        request = TokenRequest(call, self._keys.reading(anew=True))
+        try:
+            return await self._granted(request)
+        except Refusal as refusal:
+            self._note(request, refusal)
+            raise
+
+    async def _granted(self, request: TokenRequest) -> dict[str, Any]:
         try:
             grant = self.get_token_grant(request)
             await grant.fetch()
@@ -86,12 +106,7 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
             await grant.spend()
             body: dict[str, Any] = grant.create_token_response()[1]
         except OAuth2Error as error:
-            refusal = _refusal(error, request)
-            self._note(request, refusal)
-            raise refusal from None
-        except Refusal as refusal:
-            self._note(request, refusal)
-            raise
+            raise _refusal(error, request) from None
         return body
 
     def save_token(self, token: dict[str, Any], request: TokenRequest) -> None:

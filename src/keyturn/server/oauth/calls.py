@@ -4,11 +4,11 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_plus
 
 from ..domain.errors import Refusal, bad_client, invalid_request
+from ..domain.records import transient
 from ..domain.trail import Actor
 from ..services.credentials import ClientCredentials
 
@@ -16,7 +16,12 @@ from ..services.credentials import ClientCredentials
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
+def _unsafe(text: str) -> bool:
+    # Nearly all texts are ASCII, and a look at those takes no time.
+    return not (text.isascii() and text.isprintable()) and _UNSAFE.search(text) is not None
+
+
+@transient
 class OAuthCall:
     """Parameters (each once, none empty, free of control characters), client and tenant."""
 
@@ -58,9 +63,8 @@ def clean(params: Mapping[str, str]) -> dict[str, str]:
 
     Raises Refusal `invalid_request` for NUL and other control characters.
     """
-    for value in params.values():
-        if _UNSAFE.search(value):
-            raise invalid_request("A parameter contains a control character.")
+    if any(_unsafe(value) for value in params.values()):
+        raise invalid_request("A parameter contains a control character.")
     return {name: value for name, value in params.items() if value}
 
 
@@ -92,6 +96,6 @@ def _read_basic(authorization: str) -> tuple[str, str]:
         pair = unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
     except (binascii.Error, UnicodeError, ValueError):
         raise bad_client("malformed Basic credentials") from None
-    if not colon or any(_UNSAFE.search(part) for part in pair):
+    if not colon or any(_unsafe(part) for part in pair):
         raise bad_client("malformed Basic credentials")
     return pair

@@ -19,7 +19,7 @@ from ..domain.authority import Authority, parse_scope
 from ..domain.errors import Refusal, bad_client, bad_credentials
 from ..domain.model import KeyRecord
 from ..domain.sessions import RefreshState
-from ..services.issuing import Opened, tenants_of
+from ..services.refreshing import Opened, tenants_of
 from .phases import Phases
 from .requests import AUTH_METHODS, KeyClient, token_body
 from .token_exchange import TokenExchangeGrant
@@ -47,7 +47,9 @@ class _ByKey(Phases):
 
     async def _examine(self, text: str) -> None:
         call = self.request.call
-        evidence = await self.credentials.examine(text, call.address, self._tenants())
+        evidence = await self.credentials.examine(
+            text, call.address, self._tenants(), self.request.reading
+        )
         self.request.evidence = evidence
         if evidence.genuine and evidence.record is not None:
             self.request.target = await self.server.audiences.choose(
@@ -58,6 +60,8 @@ class _ByKey(Phases):
         self.request.authority = self._authorise(self._record)
 
     async def spend(self) -> None:
+        if not self._record.single_token:
+            return
         record, authority = await self.issuing.take_over(
             self._record, self._authorise_again, tenants=self._tenants(), end_sessions=True
         )
@@ -136,14 +140,15 @@ class RefreshGrant(Phases, RefreshTokenGrant):  # type: ignore[misc]
     async def fetch(self) -> None:
         text = self.request.form.get("refresh_token", "")
         call = self.request.call
-        opened = await self.issuing.open(text, call.address, call.tenant_id)
+        reading = self.request.reading
+        opened = await self.refreshing.open(text, call.address, call.tenant_id, reading)
         if isinstance(opened, Opened):
             self.request.opened = opened
         else:
             self.request.evidence, self.refused = opened, opened.why
         if call.client.secret:
             self.request.evidence = await self.credentials.examine(
-                call.client.secret, call.address, ()
+                call.client.secret, call.address, (), reading
             )
 
     def authenticate_refresh_token(self, refresh_token: str) -> SessionToken:
@@ -160,11 +165,16 @@ class RefreshGrant(Phases, RefreshTokenGrant):  # type: ignore[misc]
         try:
             wanted = audiences.within(self.request.resources, opened.state.audiences)
             self.request.target = await audiences.choose(wanted, opened.record, call.tenant_id)
-            self._reauthorise(opened.record)
+            self.request.authority = self._reauthorise(opened.record)
         except Refusal:
-            await self.issuing.refuse_if_reused(opened, actor)
+            if not self.request.reading.recent:
+                await self.refreshing.refuse_if_reused(opened, actor)
             raise
-        self.next_state = await self.issuing.spend(opened, actor)
+        # What is refused from here on is so whatever the key's record says.
+        self.request.reading.recent = False
+        self.next_state = await self.refreshing.spend(opened, actor)
+        if not opened.record.single_token:
+            return
         record, self.request.authority = await self.issuing.take_over(
             opened.record, self._reauthorise_again, tenants=tenants, end_sessions=False
         )
@@ -174,7 +184,7 @@ class RefreshGrant(Phases, RefreshTokenGrant):  # type: ignore[misc]
         """For a call that waited for its turn: session and key may have ended by now."""
         opened = self.request.opened
         assert opened is not None  # noqa: S101 - for mypy: the grant was validated
-        if why := self.issuing.why_over(opened.state, record, self.request.call.address):
+        if why := self.refreshing.why_over(opened.state, record, self.request.call.address):
             raise bad_credentials(why)
         return self._reauthorise(record)
 
@@ -183,7 +193,7 @@ class RefreshGrant(Phases, RefreshTokenGrant):  # type: ignore[misc]
         assert opened is not None  # noqa: S101 - for mypy: the grant was validated
         scope = parse_scope(self.request.payload.scope)
         record = self.request.target.narrowed(record)
-        return self.issuing.reauthorise(record, opened.state, self.request.call.tenant_id, scope)
+        return self.refreshing.reauthorise(record, opened.state, self.request.call.tenant_id, scope)
 
     def _validate_token_scope(self, token: SessionToken) -> None:
         """`spend` does: too much scope must not hide that the token was spent before."""

@@ -5,6 +5,7 @@ from typing import Protocol
 from ..services.audiences import Audiences
 from ..services.credentials import Credentials
 from ..services.issuing import Issuing
+from ..services.refreshing import Refreshing
 from ..services.token_exchange import TokenExchange
 from .requests import AUTH_METHODS, TokenRequest
 
@@ -14,6 +15,7 @@ class Services(Protocol):
 
     credentials: Credentials
     issuing: Issuing
+    refreshing: Refreshing
     audiences: Audiences
     exchange: TokenExchange
     gives_refresh_tokens: bool
@@ -34,6 +36,10 @@ class Phases:
     @property
     def issuing(self) -> Issuing:
         return self.server.issuing
+
+    @property
+    def refreshing(self) -> Refreshing:
+        return self.server.refreshing
 
     async def fetch(self) -> None:
         """Reads all that the decision needs. Raises Unavailable."""

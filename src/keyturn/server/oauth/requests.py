@@ -10,7 +10,9 @@ from ..domain.model import KeyRecord
 from ..domain.tokens import Acting
 from ..services.audiences import OWN, unknown_target
 from ..services.credentials import NOTHING, ClientCredentials, Evidence, names
-from ..services.issuing import Opened, TokenAnswer
+from ..services.issuing import TokenAnswer
+from ..services.recent_keys import Reading
+from ..services.refreshing import Opened
 from .calls import OAuthCall
 
 AUTH_METHODS = ["none", "client_secret_basic", "client_secret_post"]
@@ -18,15 +20,21 @@ AUTH_METHODS = ["none", "client_secret_basic", "client_secret_post"]
 # Authlib refuses http:// by the request's URL. Whether plain http is allowed is decided once,
 # at the start, from the settings; a proxy in front must not matter.
 _URI = "https://issuer.invalid/token"
+_PRISTINE = dict(vars(OAuth2Request("POST", _URI)))
 
 
 class TokenRequest(OAuth2Request):  # type: ignore[misc]  # authlib is untyped
-    """A token request and what has been fetched and decided for it so far."""
+    """A token request and what has been fetched and decided for it so far.
 
-    def __init__(self, call: OAuthCall) -> None:
-        super().__init__("POST", _URI)
+    `reading` is how its key is read.
+    """
+
+    def __init__(self, call: OAuthCall, reading: Reading) -> None:
+        # What Authlib makes of each request, made once: it would look the URL over every time.
+        self.__dict__.update(_PRISTINE)
         self.payload = BasicOAuth2Payload(call.params)
         self.call = call
+        self.reading = reading
         self.evidence: Evidence = NOTHING
         self.opened: Opened | None = None
         self.subject: KeyRecord | None = None

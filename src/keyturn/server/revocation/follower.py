@@ -38,7 +38,7 @@ class Follower:
         self._interval = interval
         #: Called with what a tail delivered that was not known here.
         self.on_news: Callable[[Sequence[Revocation]], None] | None = None
-        #: Called with what this node hears of, or makes itself.
+        #: Called with what this node hears of, or makes itself; with nothing, when it may be much.
         self.listeners: list[Callable[[Sequence[Revocation]], None]] = []
         #: Called when a tail begins, and with its time when all that it told is known here.
         self.on_start: Callable[[], None] | None = None
@@ -82,8 +82,10 @@ class Follower:
             listener(entries)
 
     def wake(self) -> None:
-        """Has the next tail begin soon: another node may have revoked something."""
+        """Has the next tail begin soon: another node may have changed or revoked something."""
         self._woken.set()
+        for listener in self.listeners:
+            listener(())
 
     async def catch_up(self) -> None:
         """Takes in all that was committed before this call. Raises `Unavailable`."""

@@ -104,7 +104,10 @@ class KeptList:
             await self._shared.write(entries)
 
     def listen(self, listener: Callable[[Sequence[Revocation]], None]) -> None:
-        """Has `listener` called with what this node's tail hears of, or `publish` is given."""
+        """Has `listener` called with what this node's tail hears of, or `publish` is given.
+
+        With nothing, when something may have changed that is no revocation.
+        """
         self._follower.listeners.append(listener)
 
     def state(self) -> State:

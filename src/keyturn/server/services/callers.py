@@ -12,13 +12,15 @@ from ..domain.authority import whole_roles
 from ..domain.endpoints import shape
 from ..domain.errors import Code, Refusal, bad_token, lacks, not_a_member
 from ..domain.exchange import gives
-from ..domain.model import KeyRecord, TenantRole, UserKind
+from ..domain.model import KeyRecord, RevocationKind, TenantRole, UserKind
 from ..domain.networks import admits
 from ..domain.policy import effective
+from ..domain.records import transient
 from ..domain.tokens import LiveToken
 from ..domain.trail import Actor
 from .ports import AccessTokens, Clock, KeyLookup, RevocationList, Store
 from .reach import named_in
+from .recent_keys import RecentKeys
 
 #: Tenants on one page of `/users/me`.
 PAGE = 200
@@ -38,16 +40,20 @@ class Needs:
     administers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class Arrival:
-    """How a call came in: its token, where from, and for which method and path (template)."""
+    """How a call came in: its token, where from, and for which method and path (template).
+
+    `suspended` are those of the token's tenants that it may not be used in now.
+    """
 
     token: LiveToken
     address: str | None
     endpoint: tuple[str, str]
+    suspended: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class OwnCaller:
     """A caller, about itself: the key it came with, as it is now."""
 
@@ -61,7 +67,7 @@ class OwnCaller:
         return _actor(self.token, self.address)
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class TenantCaller:
     """A caller in one tenant where the token and the user's present roles both admit them."""
 
@@ -90,7 +96,7 @@ class TenantCaller:
             raise lacks(permission)
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class Me:
     """Who the caller is, and what it effectively has, tenant by tenant."""
 
@@ -109,13 +115,13 @@ class Callers:
         self,
         access: AccessTokens,
         revocations: RevocationList,
-        lookup: KeyLookup,
+        keys: RecentKeys,
         store: Store,
         clock: Clock,
     ) -> None:
         self._access = access
         self._revocations = revocations
-        self._lookup = lookup
+        self._keys = keys
         self._store = store
         self._clock = clock
 
@@ -125,11 +131,33 @@ class Callers:
         It must be for this service; `for_anyone`: for whichever resource server. Raises Refusal
         `invalid_token`, or Unavailable when revocation cannot be asked.
         """
+        arrival = await self.arrive(bearer, None, ("", ""), for_anyone=for_anyone)
+        return arrival.token
+
+    async def arrive(
+        self, bearer: str, address: str | None, endpoint: tuple[str, str], *, for_anyone: bool
+    ) -> Arrival:
+        """A call with the token in its Authorization header, as `of`."""
         token = self._access.verify(bearer, for_anyone=for_anyone)
         found = await self._revocations.find(rules.subjects(token))
+        if not found:
+            return Arrival(LiveToken(token), address, endpoint)
         if rules.kills(found, token):
             raise bad_token("revoked")
-        return LiveToken(token)
+        return Arrival(LiveToken(token), address, endpoint, rules.suspended(found))
+
+    async def need_active(self, arrival: Arrival, tenant_id: str) -> None:
+        """Raises Refusal `access_denied` for a suspended tenant.
+
+        The key's record leaves those out, too; but it may have been read a moment ago.
+        """
+        token, gone = arrival.token, arrival.suspended
+        if tenant_id != token.tenant_id and tenant_id not in (token.roles or ()):
+            gone = rules.suspended(
+                await self._revocations.find([(RevocationKind.TENANT, tenant_id)])
+            )
+        if tenant_id in gone:
+            raise not_a_member("the tenant is suspended")
 
     async def in_tenant(self, arrival: Arrival, tenant_id: str, needs: Needs) -> TenantCaller:
         """The caller in the tenant chosen by `x-tenant-id`, who may make this call there.
@@ -138,9 +166,22 @@ class Callers:
         tenant. Raises Refusal `access_denied`, the same whether the tenant exists or not, and
         `insufficient_scope` for a call that the caller may not make there.
         """
+        named = await named_in(self._store, arrival.token, tenant_id)
+        await self.need_active(arrival, tenant_id)
+        return await self._keys.look(
+            lambda keys: self._in_tenant(keys, arrival, tenant_id, named, needs)
+        )
+
+    async def _in_tenant(
+        self,
+        keys: KeyLookup,
+        arrival: Arrival,
+        tenant_id: str,
+        named: frozenset[str] | None,
+        needs: Needs,
+    ) -> TenantCaller:
         token = arrival.token
-        named = await named_in(self._store, token, tenant_id)
-        record = await self._fresh(token, arrival.address, tenants=[tenant_id])
+        record = await self._live(keys, token, arrival.address, tenants=[tenant_id])
         held = list(record.roles)
         if not held:
             raise not_a_member("no role in the tenant")
@@ -169,27 +210,35 @@ class Callers:
         if arrival.endpoint[0] != "GET":
             _need_nobody_acts(token)
         tenants = None if token.roles is None else sorted(token.roles)
-        record = await self._fresh(token, arrival.address, tenants=tenants)
-        await self._need_listed(record, arrival, record.home_tenant_id)
-        return OwnCaller(token, record, arrival.address)
+
+        async def admitted(keys: KeyLookup) -> OwnCaller:
+            record = await self._live(keys, token, arrival.address, tenants=tenants)
+            await self._need_listed(record, arrival, record.home_tenant_id)
+            return OwnCaller(token, record, arrival.address)
+
+        return await self._keys.look(admitted)
 
     async def me(self, arrival: Arrival, *, after: str = "", limit: int = PAGE) -> Me:
         """Who the caller is and the roles that its token and its user both have now."""
         token = arrival.token
         tenants = None if token.roles is None else sorted(token.roles)
-        record = await self._fresh(
-            token, arrival.address, tenants=tenants, after=after, limit=limit
+        record = await self._keys.look(
+            lambda keys: self._live(
+                keys, token, arrival.address, tenants=tenants, after=after, limit=limit
+            )
         )
         roles = tuple(
             item
             for item in whole_roles(record)
-            if token.roles is None or item.role.name in token.roles.get(item.tenant_id, ())
+            if item.tenant_id not in arrival.suspended
+            and (token.roles is None or item.role.name in token.roles.get(item.tenant_id, ()))
         )
         last = record.roles[-1].tenant_id if record.more_tenants and record.roles else None
         return Me(record.user_id, record.username, record.user_kind, record.key_id, roles, last)
 
-    async def _fresh(
+    async def _live(
         self,
+        keys: KeyLookup,
         token: LiveToken,
         address: str | None,
         *,
@@ -197,7 +246,7 @@ class Callers:
         after: str = "",
         limit: int = PAGE,
     ) -> KeyRecord:
-        record = await self._lookup.find(token.key_id, tenants=tenants, after=after, limit=limit)
+        record = await keys.find(token.key_id, tenants=tenants, after=after, limit=limit)
         # The list has been asked; the row, which is read anyway, must agree.
         if record is None or not record.live(self._clock()) or record.epoch > token.epoch:
             raise bad_token("the key or its user has changed")

@@ -6,13 +6,13 @@ where there is one or none: how long it takes tells nothing.
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from ..domain.addresses import folded_address
 from ..domain.errors import bad_client
 from ..domain.model import KeyHash, KeyRecord
 from ..domain.networks import admits
+from ..domain.records import transient
 from .ports import ApiKeyFormat, Clock, KeyLookup, PresentedKey
 from .usage import Note, Usage
 
@@ -20,7 +20,7 @@ from .usage import Note, Usage
 _NO_HASH = KeyHash(bytes(32), 0)
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class ClientCredentials:
     """How a client named itself (RFC 6749, 2.3): HTTP Basic, body parameters, or not at all.
 
@@ -35,7 +35,7 @@ class ClientCredentials:
         return f"ClientCredentials(method={self.method!r}, client_id={self.client_id!r})"
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class Evidence:
     """What is known of a presented API key after one read.
 
@@ -55,6 +55,12 @@ class Evidence:
         """Whether the old secret ends now, since the new one was used."""
         old = self.record.old_secret if self.record is not None else None
         return self.genuine and not self.by_old and old is not None and old.ends_on_use
+
+    @property
+    def key(self) -> KeyRecord:
+        """The stored key of genuine evidence."""
+        assert self.record is not None  # noqa: S101 - it could not be genuine
+        return self.record
 
     def named(self, name: str) -> bool:
         """Whether `name` is the key's id or its user's name."""
@@ -84,17 +90,21 @@ class Credentials:
         self._usage = usage
 
     async def examine(
-        self, text: str, address: str | None, tenants: Sequence[str] | None = None
+        self,
+        text: str,
+        address: str | None,
+        tenants: Sequence[str] | None = None,
+        lookup: KeyLookup | None = None,
     ) -> Evidence:
         """What is known of the key in `text`, presented from `address`.
 
-        Only well-formed keys reach the database. `tenants` restricts the roles that are read.
-        Raises Unavailable.
+        Only well-formed keys reach the database. `tenants` restricts the roles that are read;
+        `lookup` reads them (None: anew). Raises Unavailable.
         """
         presented = self._format.parse(text)
         if presented is None:
             return NOTHING
-        record = await self._lookup.find(presented.key_id, tenants=tenants)
+        record = await (lookup or self._lookup).find(presented.key_id, tenants=tenants)
         return self.judge(presented, record, address)
 
     def judge(
@@ -136,15 +146,30 @@ class Credentials:
 
         Raises Refusal `invalid_client`, the same for an unknown client and a wrong secret.
         """
+        proof = await self.prove(client, address, tenants, self._lookup)
+        self.used(proof, address)
+        return proof.key
+
+    async def prove(
+        self,
+        client: ClientCredentials,
+        address: str | None,
+        tenants: Sequence[str] | None,
+        lookup: KeyLookup,
+    ) -> Evidence:
+        """The same as genuine evidence, read by `lookup`, and not counted yet."""
         if client.client_id is None or not client.secret:
             raise bad_client("no client credentials")
-        evidence = await self.examine(client.secret, address, tenants)
-        record = evidence.record
-        if record is None or not evidence.genuine or not evidence.named(client.client_id):
+        evidence = await self.examine(client.secret, address, tenants, lookup)
+        if not evidence.genuine or not evidence.named(client.client_id):
             raise bad_client(evidence.why or "client_id is not of this key")
-        used = Note(None, "granted", "", record.user_id, record.key_id, address=address)
-        self._usage.note(used, self.rehash(evidence), ends_old=evidence.ends_old)
-        return record
+        return evidence
+
+    def used(self, proof: Evidence, address: str | None) -> None:
+        """Counts what `prove` gave as a use of the key."""
+        key = proof.key
+        used = Note(None, "granted", "", key.user_id, key.key_id, address=address)
+        self._usage.note(used, self.rehash(proof), ends_old=proof.ends_old)
 
 
 def why_not(record: KeyRecord, address: str | None, now: datetime) -> str:

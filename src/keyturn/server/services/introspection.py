@@ -10,8 +10,9 @@ from ..domain.model import KeyRecord
 from ..domain.permissions import TOKENS_INTROSPECT
 from ..domain.sessions import RefreshState, outdated
 from ..domain.tokens import VerifiedToken
-from .credentials import ClientCredentials, Credentials
+from .credentials import ClientCredentials, Credentials, Evidence
 from .ports import AccessTokens, Clock, KeyLookup, RefreshTokens, RevocationList, Store
+from .recent_keys import RecentKeys
 
 Roles = dict[str, tuple[str, ...]]
 
@@ -44,6 +45,7 @@ class Introspection:
         *,
         store: Store,
         lookup: KeyLookup,
+        keys: RecentKeys,
         credentials: Credentials,
         access: AccessTokens,
         refresh: RefreshTokens,
@@ -52,6 +54,7 @@ class Introspection:
     ) -> None:
         self._store = store
         self._lookup = lookup
+        self._keys = keys
         self._credentials = credentials
         self._access = access
         self._refresh = refresh
@@ -75,16 +78,25 @@ class Introspection:
         state = self._refresh.open(text) if token is None else None
         named = _tenants_named(token, state)
         wanted = [tenant_id] if tenant_id is not None else named
-        asker = await self._credentials.client(client, address, tenants=wanted)
-        visible = _may_ask(asker)
-        if not visible:
-            await self._must_ask_somewhere(asker)
+        proof: Evidence | None = None
+
+        async def told(keys: KeyLookup) -> LiveAccess | LiveRefresh | None:
+            nonlocal proof
+            proof = await self._credentials.prove(client, address, wanted, keys)
+            visible = _may_ask(proof.key)
+            if not visible:
+                await self._must_ask_somewhere(proof.key)
+            elif token is not None:
+                return await self._access_token(keys, token, visible)
+            elif state is not None:
+                return await self._refresh_token(state, visible)
             return None
-        if token is not None:
-            return await self._access_token(token, visible)
-        if state is not None:
-            return await self._refresh_token(state, visible)
-        return None
+
+        try:
+            return await self._keys.look(told)
+        finally:
+            if proof is not None:
+                self._credentials.used(proof, address)
 
     def _verified(self, text: str) -> VerifiedToken | None:
         try:
@@ -101,13 +113,13 @@ class Introspection:
             )
 
     async def _access_token(
-        self, token: VerifiedToken, visible: Sequence[str]
+        self, keys: KeyLookup, token: VerifiedToken, visible: Sequence[str]
     ) -> LiveAccess | None:
         found = await self._revocations.find(rules.subjects(token))
         if rules.kills(found, token):
             return None
         # The row must agree, as it must for a call to the service itself.
-        record = await self._lookup.find(token.key_id, tenants=visible)
+        record = await keys.find(token.key_id, tenants=visible)
         if record is None or not record.live(self._clock()) or record.epoch > token.epoch:
             return None
         if token.roles is None:

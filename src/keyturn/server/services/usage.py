@@ -12,6 +12,7 @@ from datetime import datetime
 
 from ..domain.errors import Unavailable
 from ..domain.model import KeyHash
+from ..domain.records import transient
 from ..domain.trail import Actor, AuditEvent
 from .ports import Clock, KeyUse, Store
 
@@ -27,7 +28,7 @@ _BATCH = 1_000
 MAX_TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class Note:
     """What happened, without its time. Equal notes are counted together.
 

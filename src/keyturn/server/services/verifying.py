@@ -13,9 +13,11 @@ from ..domain.errors import Code, Refusal, bad_token, invalid_request, not_a_mem
 from ..domain.exchange import gives
 from ..domain.model import KeyRecord
 from ..domain.tokens import LiveToken
+from .callers import Arrival, Callers
 from .hits import hit_by
 from .ports import Clock, KeyLookup, Store
 from .reach import named_in
+from .recent_keys import RecentKeys
 
 #: Longest path of a call, in characters; paths of the catalogue are shorter.
 MAX_PATH = 8_192
@@ -55,25 +57,33 @@ class Verdict:
 class Verifying:
     """Decides calls. `audience` is the service's own."""
 
-    def __init__(self, lookup: KeyLookup, store: Store, clock: Clock, audience: str) -> None:
-        self._lookup = lookup
+    def __init__(
+        self, callers: Callers, keys: RecentKeys, store: Store, clock: Clock, audience: str
+    ) -> None:
+        self._callers = callers
+        self._keys = keys
         self._store = store
         self._clock = clock
         self._audience = audience
 
-    async def decide(self, token: LiveToken, asked: Asked) -> Verdict:
+    async def decide(self, arrival: Arrival, asked: Asked) -> Verdict:
         """The caller of a call that may be made.
 
         Raises Refusal `invalid_token` for a token of another audience or of a key that has
         changed, `access_denied` without a tenant that the token and its user know, and
         `insufficient_scope` for what neither permits.
         """
+        if asked.tenant_id is not None:
+            await self._callers.need_active(arrival, asked.tenant_id)
+        return await self._keys.look(lambda keys: self._decide(keys, arrival.token, asked))
+
+    async def _decide(self, keys: KeyLookup, token: LiveToken, asked: Asked) -> Verdict:
         if (asked.audience or self._audience) not in (token.audiences or (self._audience,)):
             raise bad_token("for another audience")
         tenant_id = asked.tenant_id
         named = None if tenant_id is None else await named_in(self._store, token, tenant_id)
         tenants = [] if tenant_id is None else [tenant_id]
-        record = await self._lookup.find(token.key_id, tenants=tenants)
+        record = await keys.find(token.key_id, tenants=tenants)
         if record is None or not record.live(self._clock()) or record.epoch > token.epoch:
             raise bad_token("the key or its user has changed")
         if tenant_id is None:

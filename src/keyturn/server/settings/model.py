@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         "secret URL", SecretStr(""), "`sqlite:///file` or `postgresql://user@host/name`. Required."
     )
     database_pool_size: int = setting(
-        "integer", 10, "Database connections, for lookups and the rest each.", ge=1, le=1_000
+        "integer", 10, "Connections each for lookups, refreshes, the rest.", ge=1, le=1_000
     )
     database_wait: float = setting(
         "seconds", 2.0, "Longest wait for a connection or an answer, then 503.", gt=0, le=60

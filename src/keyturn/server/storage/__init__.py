@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ..domain.errors import StorageNotReady
+from .driver import Lines
 from .engine import postgres_engine, sqlite_engine
 from .lookup_postgres import PostgresLookup
 from .lookup_sqlite import SqliteLookup
 from .notifications import Notifications
 from .schema import REVISIONS, require_schema, revision_of
+from .steps import DatabaseSteps, PostgresSteps
 from .store import DatabaseStore
 from .urls import SqliteFile, is_sqlite, parse_url
 
@@ -43,10 +45,11 @@ async def migrate(url: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """An open database: `store` for units of work, `lookup` for the hot path."""
+    """An open database: `store` for units of work, `lookup` and `steps` for the hot paths."""
 
     store: DatabaseStore
     lookup: PostgresLookup | SqliteLookup
+    steps: PostgresSteps | DatabaseSteps
 
 
 @asynccontextmanager
@@ -55,9 +58,10 @@ async def open_storage(
 ) -> AsyncIterator[Storage]:
     """Opens the database and closes it at the end.
 
-    On PostgreSQL up to `pool_size` connections serve the store, and as many the lookup, and one
-    listens for other nodes; SQLite has one that writes and one that looks up. `wait` is how many
-    seconds a call waits for a free one. Raises StorageNotReady, Unavailable, and ValueError for a
+    On PostgreSQL up to `pool_size` connections serve the store, as many the lookup and as many the
+    steps, so that who waits for a lock is in nobody's way who reads; and one listens for other
+    nodes. SQLite has one that writes and one that looks up. `wait` is how many seconds a call waits
+    for a free one. Raises StorageNotReady, Unavailable, and ValueError for a
     URL it does not know.
     """
     target = parse_url(url)
@@ -67,16 +71,20 @@ async def open_storage(
         engine = postgres_engine(target, pool_size=pool_size, wait=wait)
     try:
         await require_schema(engine, target)
-        lookup: PostgresLookup | SqliteLookup
-        notifications: Notifications | None = None
         if isinstance(target, SqliteFile):
-            lookup = SqliteLookup(target)
+            store = DatabaseStore(engine)
+            finding = SqliteLookup(target)
+            try:
+                yield Storage(store, finding, DatabaseSteps(store))
+            finally:
+                await finding.close()
         else:
-            lookup = PostgresLookup(target, size=pool_size, wait=wait)
-            notifications = Notifications(target)
-        try:
-            yield Storage(DatabaseStore(engine, notifications), lookup)
-        finally:
-            await lookup.close()
+            reading, writing = (Lines(target, size=pool_size, wait=wait) for _ in range(2))
+            store = DatabaseStore(engine, Notifications(target))
+            try:
+                yield Storage(store, PostgresLookup(reading), PostgresSteps(writing))
+            finally:
+                await reading.close()
+                await writing.close()
     finally:
         await engine.dispose()

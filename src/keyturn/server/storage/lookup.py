@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from ..domain.errors import invalid_request
 from ..domain.ids import parse_id
 from ..domain.model import KeyHash, KeyRecord, OldSecret, Role, TenantRole, UserKind
 from ..domain.permissions import ADMINISTERING
+from ..domain.records import transient
 from .columns import storable
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class Asked:
     """A lookup's parameters, checked. `tenants` None: all, `limit` of them behind `after`."""
 
@@ -22,7 +22,7 @@ class Asked:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class KeyRow:
     """The key and its user.
 

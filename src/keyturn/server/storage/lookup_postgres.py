@@ -5,20 +5,16 @@ is held in, `limit + 1` tenants are read in the order of the index, and the firs
 are kept. So a page of an administrator's 100,000 tenants costs what a page of 30 does.
 """
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import fields
 
 import asyncpg
-from asyncpg.prepared_stmt import PreparedStatement
 
 from ..domain.errors import Unavailable
 from ..domain.model import KeyRecord, Role
-from .engine import connect_postgres
-from .faults import translated
+from .driver import Lines
 from .lookup import Asked, KeyRow, check, record
-from .urls import PostgresServer
 
 #: Seconds the statement may take. It takes about one millisecond.
 LOOKUP_SECONDS = 2.0
@@ -31,7 +27,8 @@ _SUSPENDED = """
     WHERE up.descendant_id = {tenant} OFFSET 0
 """
 
-# $1 key id, $2 tenants or NULL, $3 after (the nil UUID: from the start), $4 limit.
+# $1 key id, $2 tenants or NULL, $3 after (the nil UUID: from the start), $4 limit. Tenants come as
+# texts: of an array of UUIDs the driver would ask the server what that is, on each new connection.
 #
 # Each table is read by its own LATERAL subquery, for one row at a time. OFFSET 0 and
 # MATERIALIZED are fences: the planner cannot merge these steps into one join and then choose,
@@ -54,8 +51,8 @@ WITH found AS MATERIALIZED (
            u.tenant_id AS home_tenant_id, k.old_hash, k.old_pepper_version, k.old_until,
            k.old_ends_on_use, k.networks, k.endpoint_ids, k.idle_timeout,
            GREATEST(k.created_at, k.rotated_at, k.last_used_at) AS idle_since,
-           CASE WHEN k.tenant_id IS NULL THEN $2::uuid[]
-                WHEN $2::uuid[] IS NULL OR k.tenant_id = ANY ($2::uuid[]) THEN ARRAY[k.tenant_id]
+           CASE WHEN k.tenant_id IS NULL THEN $2::text[]::uuid[]
+                WHEN $2 IS NULL OR k.tenant_id::text = ANY ($2) THEN ARRAY[k.tenant_id]
                 ELSE '{{}}'::uuid[] END AS wanted
     FROM api_keys k
     CROSS JOIN LATERAL (SELECT * FROM users WHERE users.id = k.user_id OFFSET 0) u
@@ -133,45 +130,17 @@ FROM (SELECT current_setting('transaction_read_only') = 'on' AS read_only) serve
 LEFT JOIN found f ON true
 """  # noqa: S608 - put together from constants
 
-_SETTINGS = {
-    # Planning this statement costs more than running it, and no parameter changes the plan.
-    "plan_cache_mode": "force_generic_plan",
-    # Tables that were small when the statement was prepared grow without telling it.
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-}
-
 # The statement's first columns are a KeyRow.
 _KEY_COLUMNS = len(fields(KeyRow))
 
 _NIL = "00000000-0000-0000-0000-000000000000"
 
-# Errors of a connection or a prepared statement that outlived what they were made for.
-_STALE = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.InvalidCachedStatementError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-)
-
-_Prepared = tuple["asyncpg.Connection[asyncpg.Record]", "PreparedStatement[asyncpg.Record]"]
-
 
 class PostgresLookup:
-    """Implements `ports.KeyLookup` with connections of its own.
+    """Implements `ports.KeyLookup`."""
 
-    `size` bounds them, `wait` (seconds) the time for a free one. The last one used is the next
-    one taken: under light load few stay warm. SQLAlchemy's pool would cost more than the read.
-    """
-
-    def __init__(self, server: PostgresServer, *, size: int, wait: float) -> None:
-        self._server = server
-        self._wait = wait
-        self._free = asyncio.Semaphore(size)
-        self._idle: list[_Prepared] = []
-        self._closed = False
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
 
     async def find(
         self,
@@ -189,77 +158,12 @@ class PostgresLookup:
         asked = check(key_id, tenants, after, limit)
         if asked is None:
             return None
-        with translated():
-            row = await self._fetch(asked)
-        return None if row["key_id"] is None else _record(asked, row)
-
-    async def close(self) -> None:
-        """Closes the idle connections, and those in use when they come back."""
-        self._closed = True
-        while self._idle:
-            connection, _ = self._idle.pop()
-            connection.terminate()
-
-    async def _fetch(self, asked: Asked) -> asyncpg.Record:
         parameters = (asked.key_id, asked.tenants, asked.after or _NIL, asked.limit)
-        if self._free.locked():
-            try:
-                async with asyncio.timeout(self._wait):
-                    await self._free.acquire()
-            except TimeoutError:
-                raise Unavailable("no connection for the lookup became free in time") from None
-        else:
-            await self._free.acquire()
-        try:
-            prepared = self._pop()
-            if prepared is not None:
-                try:
-                    return await self._run(prepared, parameters)
-                except _STALE:
-                    # The server was restarted, or the schema moved. What else is idle is as
-                    # old. A read may be tried again, once, on a connection that is new.
-                    self._drop_idle()
-            return await self._run(await self._open(), parameters)
-        finally:
-            self._free.release()
-
-    async def _run(self, prepared: _Prepared, parameters: tuple[object, ...]) -> asyncpg.Record:
-        connection, statement = prepared
-        try:
-            row = await statement.fetchrow(*parameters, timeout=LOOKUP_SECONDS)
-            if row is None or row["read_only"]:
-                self._drop_idle()
-                raise Unavailable("the database is read-only")
-        except BaseException:
-            # After an error or a cancellation, what is left on the wire is unknown.
-            connection.terminate()
-            raise
-        if self._closed:
-            connection.terminate()
-        else:
-            self._idle.append(prepared)
-        return row
-
-    def _pop(self) -> _Prepared | None:
-        while self._idle:
-            prepared = self._idle.pop()
-            if not prepared[0].is_closed():
-                return prepared
-        return None
-
-    def _drop_idle(self) -> None:
-        while self._idle:
-            self._idle.pop()[0].terminate()
-
-    async def _open(self) -> _Prepared:
-        connection = await connect_postgres(
-            self._server, statement_seconds=LOOKUP_SECONDS, settings=_SETTINGS
-        )
-        try:
-            return connection, await connection.prepare(LOOKUP)
-        except BaseException:
-            connection.terminate()
-            raise
+        row = await self._lines.fetch(LOOKUP, parameters, LOOKUP_SECONDS)
+        if row is None or row["read_only"]:
+            self._lines.drop_idle()
+            raise Unavailable("the database is read-only")
+        return None if row["key_id"] is None else _record(asked, row)
 
 
 def _record(asked: Asked, row: asyncpg.Record) -> KeyRecord:

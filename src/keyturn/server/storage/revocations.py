@@ -57,6 +57,11 @@ class RevocationRepository:
                 )
             )
 
+    async def tell(self) -> None:
+        """A hint only: what changed is no revocation, or it would be added."""
+        if self._unit.notifies:
+            await self._unit.run(select(func.pg_notify(CHANNEL, "")))
+
     async def lift(self, subjects: Sequence[Subject]) -> None:
         """The rows stay, expired just now: the tail returns them, and copies drop theirs."""
         now = await self._now()

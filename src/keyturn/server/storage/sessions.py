@@ -1,14 +1,13 @@
-"""Sessions: the compare-and-swap behind refresh tokens (promise P3), their lists and their ends."""
+"""Sessions that were refreshed or ended: their lists and their ends."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, literal, not_, or_, select, update
+from sqlalchemy import ColumnElement, Row, literal, not_, or_, select
 
 from ..domain.ids import parse_id
 from ..domain.model import Session
-from ..domain.sessions import RefreshState
 from ..services.ports import Page, Slice
 from .columns import db_now, storable
 from .epochs import sessions_epoch_of
@@ -23,42 +22,6 @@ class SessionRepository:
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
 
-    async def advance(
-        self, state: RefreshState, user_id: str, address: str | None = None
-    ) -> Session | None:
-        """One statement decides a race: the database lets exactly one caller change the row.
-
-        A concurrent caller waits for the winner's commit, and sees the row as it left it.
-        """
-        if state.generation == 0:
-            row = {
-                "id": state.session_id,
-                "key_id": state.key_id,
-                "user_id": user_id,
-                "generation": 1,
-                "expires_at": datetime.fromtimestamp(state.session_ends_at, UTC),
-                "epoch": state.epoch,
-                "tenant_id": state.ceiling.tenant_id,
-                "last_used_from": address,
-            }
-            first = self._unit.insert(sessions).values(rotated_at=db_now(), **row)
-            result = await self._unit.run(first.on_conflict_do_nothing().returning(sessions))
-        else:
-            step = (
-                update(sessions)
-                .where(
-                    sessions.c.id == state.session_id,
-                    sessions.c.generation == state.generation,
-                    sessions.c.ended_at.is_(None),
-                )
-                .values(
-                    generation=state.generation + 1, rotated_at=db_now(), last_used_from=address
-                )
-            )
-            result = await self._unit.run(step.returning(sessions))
-        found = result.first()
-        return None if found is None else _session(found)
-
     async def get(self, session_id: str) -> Session | None:
         """None for a session that was neither refreshed nor ended."""
         if parse_id(session_id) is None:
@@ -67,7 +30,7 @@ class SessionRepository:
         return None if row is None else _session(row)
 
     async def end(self, session: Session, reason: str) -> bool:
-        """A session without a row gets one, ended: then `advance` finds generation 0 spent."""
+        """A session without a row gets one, ended: then `steps` finds generation 0 spent."""
         row = {
             "id": session.id,
             "key_id": session.key_id,

@@ -36,91 +36,91 @@ class DatabaseTransaction:
     """Implements `ports.Transaction`."""
 
     def __init__(self, unit: Unit) -> None:
-        self._unit = unit
+        self.unit = unit
 
     @property
     def tenants(self) -> TenantRepository:
         """Tenants, their tree and policies."""
-        return TenantRepository(self._unit)
+        return TenantRepository(self.unit)
 
     @property
     def users(self) -> UserRepository:
         """Users, epochs and passwords."""
-        return UserRepository(self._unit)
+        return UserRepository(self.unit)
 
     @property
     def roles(self) -> RoleRepository:
         """Built-in and custom roles."""
-        return RoleRepository(self._unit)
+        return RoleRepository(self.unit)
 
     @property
     def memberships(self) -> MembershipRepository:
         """Who holds which role where."""
-        return MembershipRepository(self._unit)
+        return MembershipRepository(self.unit)
 
     @property
     def invitations(self) -> InvitationRepository:
         """Roles offered."""
-        return InvitationRepository(self._unit)
+        return InvitationRepository(self.unit)
 
     @property
     def api_keys(self) -> ApiKeyRepository:
         """API keys."""
-        return ApiKeyRepository(self._unit)
+        return ApiKeyRepository(self.unit)
 
     @property
     def sessions(self) -> SessionRepository:
         """Sessions that were refreshed or ended."""
-        return SessionRepository(self._unit)
+        return SessionRepository(self.unit)
 
     @property
     def permissions(self) -> PermissionRepository:
         """The registry of permissions."""
-        return PermissionRepository(self._unit)
+        return PermissionRepository(self.unit)
 
     @property
     def endpoints(self) -> EndpointRepository:
         """The endpoint catalogue."""
-        return EndpointRepository(self._unit)
+        return EndpointRepository(self.unit)
 
     @property
     def revocations(self) -> RevocationRepository:
         """The truth about revocations."""
-        return RevocationRepository(self._unit)
+        return RevocationRepository(self.unit)
 
     @property
     def signing_keys(self) -> SigningKeyRepository:
         """Signing keys at rest."""
-        return SigningKeyRepository(self._unit)
+        return SigningKeyRepository(self.unit)
 
     @property
     def seals(self) -> SealRepository:
         """What depends on earlier master secrets."""
-        return SealRepository(self._unit)
+        return SealRepository(self.unit)
 
     @property
     def resource_servers(self) -> ResourceServerRepository:
         """Who takes tokens."""
-        return ResourceServerRepository(self._unit)
+        return ResourceServerRepository(self.unit)
 
     @property
     def audit(self) -> AuditRepository:
         """The audit trail."""
-        return AuditRepository(self._unit)
+        return AuditRepository(self.unit)
 
     @property
     def kept_answers(self) -> KeptAnswerRepository:
         """Answers kept for a repeated request."""
-        return KeptAnswerRepository(self._unit)
+        return KeptAnswerRepository(self.unit)
 
     @property
     def housekeeping(self) -> HousekeepingRepository:
         """Deletes what has ended."""
-        return HousekeepingRepository(self._unit)
+        return HousekeepingRepository(self.unit)
 
     async def now(self) -> datetime:
         """The database's time."""
-        now: datetime = (await self._unit.run(select(db_now()))).scalar_one()
+        now: datetime = (await self.unit.run(select(db_now()))).scalar_one()
         return now
 
 
@@ -130,6 +130,7 @@ class DatabaseStore:
     def __init__(self, engine: AsyncEngine, notifications: Notifications | None = None) -> None:
         self._engine = engine
         self._notifications = notifications
+        self._watchers: list[Callable[[], None]] = []
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
@@ -148,7 +149,12 @@ class DatabaseStore:
                 try:
                     await unit.begin()
                     yield DatabaseTransaction(unit)
-                    await unit.commit()
+                    try:
+                        await unit.commit()
+                    finally:
+                        # A commit whose answer was lost may have happened.
+                        if unit.changes_keys:
+                            self._changed()
                 except BaseException as error:
                     await unit.undo(error)
                     raise
@@ -158,6 +164,14 @@ class DatabaseStore:
             if limit.expired():
                 raise Unavailable("a transaction took too long") from error
             raise
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `ports.Store`."""
+        self._watchers.append(changed)
+
+    def _changed(self) -> None:
+        for changed in self._watchers:
+            changed()
 
     async def listen(self, heard: Callable[[], None]) -> None:
         """Of other nodes' revocations; SQLite has no other nodes."""

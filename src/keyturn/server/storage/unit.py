@@ -5,14 +5,27 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, Executable, Table
+from sqlalchemy import CursorResult, Executable, Table, UpdateBase
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..domain.errors import Unavailable
 from .faults import translated
+from .tables import (
+    api_keys,
+    endpoints,
+    installation,
+    memberships,
+    roles,
+    tenant_tree,
+    tenants,
+    users,
+)
 
 T = TypeVar("T")
+
+#: What lookups read.
+_LOOKED_UP = {api_keys, endpoints, installation, memberships, roles, tenant_tree, tenants, users}
 
 #: One row's values, by column (or bound parameter).
 Values = Mapping[str, Any]
@@ -27,6 +40,8 @@ class Unit:
         self.notifies = notifies
         self.on_sqlite = connection.dialect.name == "sqlite"
         self.faulted = False
+        #: Whether it changes what a lookup finds.
+        self.changes_keys = False
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """An INSERT that may say ON CONFLICT: the standard's has no such clause.
@@ -44,6 +59,8 @@ class Unit:
         Raises Unavailable for a fault; the transaction is lost then, and its connection is
         not used again: whatever broke may have broken it, too.
         """
+        if isinstance(statement, UpdateBase) and statement.table in _LOOKED_UP:
+            self.changes_keys = True
         with self.guarded():
             return await self._settled(self._connection.execute(statement, values))
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,8 @@ from .signing import Keyring
 
 #: Longest token that is looked at, in bytes. Headers of 16 KiB and more fail elsewhere, too.
 MAX_TEXT = 16_384
+#: Most tokens whose signature is not checked again.
+MOST_SEEN = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,21 @@ class AccessTokenSigner:
     """Signs and verifies access tokens (port `AccessTokens`)."""
 
     def __init__(self, keyring: Keyring, issuing: Issuing, clock: Clock) -> None:
-        self.keyring = keyring
+        self._keyring = keyring
         self._issuing = issuing
         self._clock = clock
+        # By the digests of their texts, the oldest first: tokens whose signature was right.
+        self._seen: dict[bytes, AccessToken] = {}
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys in force."""
+        return self._keyring
+
+    @keyring.setter
+    def keyring(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._seen.clear()
 
     def sign(self, token: AccessToken, algorithm: str | None = None) -> str:
         """The token's text. Raises Unavailable while no key signs by `algorithm`."""
@@ -56,9 +71,31 @@ class AccessTokenSigner:
         """What a token signed here says. Raises Refusal `invalid_token`.
 
         `for_anyone`: whatever its audience. Else it must be for this service.
+
+        A signature is checked once a token: it is most of the work, and stays right as long as
+        its key is in force.
         """
         if len(text) > MAX_TEXT:
             raise bad_token("oversize")
+        if not text.isascii():
+            raise bad_token("not a compact JWS")
+        digest = hashlib.sha256(text.encode()).digest()
+        token = self._seen.get(digest)
+        if token is None:
+            token = self._signed_here(text)
+            self._seen[digest] = token
+            if len(self._seen) > MOST_SEEN:
+                del self._seen[next(iter(self._seen))]
+        if not for_anyone and token.audiences and self._issuing.audience not in token.audiences:
+            raise bad_token("for another audience")
+        now = self._clock().timestamp()
+        if min(token.expires_at, token.issued_at + self._issuing.longest_life) <= now:
+            raise bad_token("expired")
+        if token.issued_at > now + self._issuing.leeway:
+            raise bad_token("issued in the future")
+        return VerifiedToken(token)
+
+    def _signed_here(self, text: str) -> AccessToken:
         parts = text.split(".")
         if len(parts) != 3:
             raise bad_token("not a compact JWS")
@@ -68,9 +105,11 @@ class AccessTokenSigner:
         payload, signature = _decode(parts[1]), _decode(parts[2])
         if not key.verify(f"{parts[0]}.{parts[1]}".encode(), signature):
             raise bad_token("wrong signature")
-        token = self._read(payload, key.kid)
-        if not for_anyone and token.audiences and self._issuing.audience not in token.audiences:
-            raise bad_token("for another audience")
+        issuer, audiences, token = read(payload, key.kid)
+        if issuer != self._issuing.issuer:
+            raise bad_token("of another issuer")
+        if audiences != (self._issuing.audience,):
+            token = replace(token, audiences=audiences)
         return token
 
     def jwks(self) -> Mapping[str, object]:
@@ -123,19 +162,6 @@ class AccessTokenSigner:
         if not token.audiences:
             return self._issuing.audience
         return token.audiences if len(token.audiences) > 1 else token.audiences[0]
-
-    def _read(self, payload: bytes, kid: str) -> VerifiedToken:
-        issuer, audiences, token = read(payload, kid)
-        if issuer != self._issuing.issuer:
-            raise bad_token("of another issuer")
-        now = self._clock().timestamp()
-        if min(token.expires_at, token.issued_at + self._issuing.longest_life) <= now:
-            raise bad_token("expired")
-        if token.issued_at > now + self._issuing.leeway:
-            raise bad_token("issued in the future")
-        if audiences != (self._issuing.audience,):
-            token = replace(token, audiences=audiences)
-        return VerifiedToken(token)
 
 
 def _act(actor: Acting) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The prefix is for secret scanners, the id for the lookup. The checksum lets a mi
 invented key be refused without the database; it is public and protects nothing.
 """
 
+import hashlib
 import hmac
 import re
 import secrets
@@ -30,17 +31,15 @@ class ApiKeys:
 
     def __init__(self, peppers: DerivedKeys) -> None:
         self._peppers = peppers
-        self._no_pepper = secrets.token_bytes(32)
+        self._digests = {version: _Hmac(key) for version, key in peppers.all.items()}
+        self._no_pepper = _Hmac(secrets.token_bytes(32))
 
     def new(self, key_id: str | None = None) -> NewKey:
         """256 new random bits, for a new key or for that one. `text` is not kept anywhere."""
         key_id = key_id or base62(uuid7_int(), ID_LETTERS)
         secret = base62(secrets.randbits(256), SECRET_LETTERS)
         body = f"kt_{key_id}_{secret}"
-        key_hash = KeyHash(
-            self._digest(key_id, secret, self._peppers.current), self._peppers.version
-        )
-        return NewKey(key_id, f"{body}_{_checksum(body)}", key_hash)
+        return NewKey(key_id, f"{body}_{_checksum(body)}", self._hash(key_id, secret))
 
     def parse(self, text: str) -> PresentedKey | None:
         """The key's parts, or None for anything but a key to the letter."""
@@ -54,18 +53,41 @@ class ApiKeys:
 
     def matches(self, key: PresentedKey, stored: KeyHash) -> bool:
         """Whether `key` is the one hashed in `stored`; in constant time."""
-        pepper = self._peppers.get(stored.pepper_version)
+        known = self._digests.get(stored.pepper_version)
         # A hash under a retired pepper costs the same as any other wrong key.
-        digest = self._digest(key.key_id, key.secret, pepper or self._no_pepper)
-        return hmac.compare_digest(digest, stored.digest) and pepper is not None
+        digest = (known or self._no_pepper).of(_hashed(key.key_id, key.secret))
+        return hmac.compare_digest(digest, stored.digest) and known is not None
 
     def rehash(self, key: PresentedKey, stored: KeyHash) -> KeyHash | None:
         """The hash under the newest pepper; None when `stored` has it already."""
         if stored.pepper_version == self._peppers.version:
             return None
-        digest = self._digest(key.key_id, key.secret, self._peppers.current)
-        return KeyHash(digest, self._peppers.version)
+        return self._hash(key.key_id, key.secret)
 
-    @staticmethod
-    def _digest(key_id: str, secret: str, pepper: bytes) -> bytes:
-        return hmac.digest(pepper, f"{key_id}_{secret}".encode("ascii"), "sha256")
+    def _hash(self, key_id: str, secret: str) -> KeyHash:
+        version = self._peppers.version
+        return KeyHash(self._digests[version].of(_hashed(key_id, secret)), version)
+
+
+def _hashed(key_id: str, secret: str) -> bytes:
+    return f"{key_id}_{secret}".encode("ascii")
+
+
+class _Hmac:
+    """HMAC-SHA256 (RFC 2104) under one key, which is hashed in once.
+
+    `hmac.digest` does that for every message, and looks for its hash function: twice the time.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        """`key` of at most 64 bytes, SHA-256's block."""
+        padded = key.ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def of(self, message: bytes) -> bytes:
+        """The message's code, 32 bytes."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()

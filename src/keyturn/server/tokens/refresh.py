@@ -60,18 +60,7 @@ class RefreshSealer:
 
 
 def _encode(state: RefreshState) -> bytes:
-    # Most tenants of a caller carry the same permissions: each set is written once.
-    names = sorted({p for c in (state.ceiling.tenants or {}).values() for p in c.permissions})
-    number = {name: n for n, name in enumerate(names)}
-    sets: list[list[int]] = []
-    tenants: dict[str, tuple[tuple[str, ...], int]] | None = None
-    if state.ceiling.tenants is not None:
-        tenants = {}
-        for tenant_id, carried in sorted(state.ceiling.tenants.items(), key=lambda item: item[0]):
-            permissions = sorted(number[p] for p in carried.permissions)
-            if permissions not in sets:
-                sets.append(permissions)
-            tenants[tenant_id] = (carried.roles, sets.index(permissions))
+    short = state.ceiling.short
     return orjson.dumps(
         [
             state.session_id,
@@ -80,9 +69,9 @@ def _encode(state: RefreshState) -> bytes:
             state.expires_at,
             state.session_ends_at,
             state.ceiling.tenant_id,
-            tenants,
-            sets,
-            names,
+            short.tenants,
+            short.sets,
+            short.names,
             state.epoch,
             # Only where there are any: else as versions write it that know of none.
             *([state.audiences] if state.audiences else []),

@@ -5,7 +5,7 @@ of them read. A version number tells which one made a value; it is derived from 
 itself, so nothing has to be numbered by hand.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -30,6 +30,11 @@ class DerivedKeys:
         }
         self.version = self.versions[0]
         self.current = self._keys[self.version]
+
+    @property
+    def all(self) -> Mapping[int, bytes]:
+        """Every key in force, by its version."""
+        return self._keys
 
     def get(self, version: int) -> bytes | None:
         """The key of that version, or None when its master secret is no longer in force."""

@@ -178,7 +178,10 @@ class Changes:
         change.revoke(
             *(Revocation(RevocationKind.USER, user, end, epoch) for user, epoch in epochs.items())
         )
-        await change.tx.revocations.add(change.revocations)
+        if change.revocations:
+            await change.tx.revocations.add(change.revocations)
+        else:
+            await change.tx.revocations.tell()
         if change.lifted:
             await change.tx.revocations.lift(change.lifted)
         await change.tx.audit.add(change.events)

@@ -12,6 +12,7 @@ from .credentials import (
     KeyUse,
     Seals,
     Sessions,
+    SessionSteps,
     SigningKeys,
     UnmovedKey,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "Revocations",
     "Roles",
     "Seals",
+    "SessionSteps",
     "Sessions",
     "SigningKeys",
     "Slice",

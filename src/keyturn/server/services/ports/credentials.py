@@ -130,20 +130,24 @@ class ApiKeys(Protocol):
         ...
 
 
-class Sessions(Protocol):
-    """Rows of sessions that were refreshed or ended; a fresh session has none."""
+class SessionSteps(Protocol):
+    """The one write of a refresh, outside of any transaction."""
 
     async def advance(
-        self, state: RefreshState, user_id: str, address: str | None = None
-    ) -> Session | None:
+        self, state: RefreshState, user_id: str, address: str | None
+    ) -> datetime | None:
         """Spends `state.generation`: one conditional statement, one winner.
 
         Generation 0 writes the row (generation 1); later ones step it from n to n+1 if it
-        stands at n and has not ended. `rotated_at` is the database's time, to the
-        microsecond on PostgreSQL, to the millisecond on SQLite. None: somebody else did, or
-        the session has ended, or there is no such row. `address` is where the refresh came from.
+        stands at n and has not ended. Gives when, by the database's time: to the microsecond on
+        PostgreSQL, to the millisecond on SQLite. None: somebody else did, or the session has
+        ended, or there is no such row. `address` is where the refresh came from.
         """
         ...
+
+
+class Sessions(Protocol):
+    """Rows of sessions that were refreshed or ended; a fresh session has none."""
 
     async def get(self, session_id: str) -> Session | None: ...
 

@@ -60,6 +60,10 @@ class Store(Protocol):
         """Commits at the end, rolls back on any exception. Waits are bounded."""
         ...
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Calls `changed` whenever this process has changed what a `KeyLookup` finds."""
+        ...
+
     async def listen(self, heard: Callable[[], None]) -> None:
         """Calls `heard` when another node may have revoked something, as soon as it can be told.
 

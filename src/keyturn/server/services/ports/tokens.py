@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Protocol
 
 from ...domain.model import KeyHash
+from ...domain.records import transient
 from ...domain.sessions import RefreshState
 from ...domain.tokens import AccessToken, VerifiedToken
 
 
-@dataclass(frozen=True, slots=True)
+@transient
 class PresentedKey:
     """An API key as it was presented: well-formed, its checksum right, nothing else known."""
 

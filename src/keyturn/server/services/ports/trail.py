@@ -30,6 +30,10 @@ class Revocations(Protocol):
         """Adding a subject again keeps the stronger of both (domain.revocations.stronger)."""
         ...
 
+    async def tell(self) -> None:
+        """Has other nodes hear with the commit that something has changed, as `add` does."""
+        ...
+
     async def lift(self, subjects: Sequence[Subject]) -> None:
         """Ends entries at once (a tenant resumed). They are tailed as entries in the past."""
         ...

@@ -1,0 +1,120 @@
+"""Connections of the driver's own, for the statements that every token needs.
+
+SQLAlchemy's pool and its execution cost more than such a statement does. Each connection has
+prepared what it was asked once; the one used last is the next one taken, so that under light load
+few stay warm.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+
+from ..domain.errors import Unavailable
+from .engine import STATEMENT_SECONDS, connect_postgres
+from .faults import translated
+from .urls import PostgresServer
+
+_SETTINGS = {
+    # Planning these statements costs more than running them, and no parameter changes the plan.
+    "plan_cache_mode": "force_generic_plan",
+    # Tables that were small when a statement was prepared grow without telling it.
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+}
+
+# Errors of a connection or a prepared statement that outlived what they were made for.
+_STALE = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
+
+
+@dataclass(slots=True)
+class _Line:
+    connection: "asyncpg.Connection[asyncpg.Record]"
+    prepared: dict[str, "PreparedStatement[asyncpg.Record]"] = field(default_factory=dict)
+
+
+class Lines:
+    """At most `size` connections; `wait` is the time for a free one, in seconds."""
+
+    def __init__(self, server: PostgresServer, *, size: int, wait: float) -> None:
+        self._server = server
+        self._wait = wait
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[_Line] = []
+        self._closed = False
+
+    async def fetch(
+        self, statement: str, parameters: tuple[object, ...], seconds: float = STATEMENT_SECONDS
+    ) -> asyncpg.Record | None:
+        """The first row of one statement, which is a transaction of its own.
+
+        A statement that meets a connection that was lost is tried again, once, on a new one: it
+        must be one that may run twice. Raises Unavailable.
+        """
+        if self._free.locked():
+            try:
+                async with asyncio.timeout(self._wait):
+                    await self._free.acquire()
+            except TimeoutError:
+                raise Unavailable("no connection of the driver's became free in time") from None
+        else:
+            await self._free.acquire()
+        try:
+            with translated():
+                line = self._pop()
+                if line is not None:
+                    try:
+                        return await self._run(line, statement, parameters, seconds)
+                    except _STALE:
+                        # The server was restarted, or the schema moved. What else is idle is as
+                        # old.
+                        self.drop_idle()
+                return await self._run(await self._open(), statement, parameters, seconds)
+        finally:
+            self._free.release()
+
+    def drop_idle(self) -> None:
+        """Takes new connections from now on."""
+        while self._idle:
+            self._idle.pop().connection.terminate()
+
+    async def close(self) -> None:
+        """Closes the idle connections, and those in use when they come back."""
+        self._closed = True
+        self.drop_idle()
+
+    async def _run(
+        self, line: _Line, statement: str, parameters: tuple[object, ...], seconds: float
+    ) -> asyncpg.Record | None:
+        try:
+            prepared = line.prepared.get(statement)
+            if prepared is None:
+                prepared = line.prepared[statement] = await line.connection.prepare(statement)
+            row = await prepared.fetchrow(*parameters, timeout=seconds)
+        except BaseException:
+            # After an error or a cancellation, what is left on the wire is unknown.
+            line.connection.terminate()
+            raise
+        if self._closed:
+            line.connection.terminate()
+        else:
+            self._idle.append(line)
+        return row
+
+    def _pop(self) -> _Line | None:
+        while self._idle:
+            line = self._idle.pop()
+            if not line.connection.is_closed():
+                return line
+        return None
+
+    async def _open(self) -> _Line:
+        return _Line(await connect_postgres(self._server, settings=_SETTINGS))

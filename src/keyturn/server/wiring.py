@@ -1,0 +1,241 @@
+"""Where the parts meet. Nothing here decides anything; it only wires."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from .http.caller import Addresses
+from .http.management import management_operations
+from .http.operation import Doors
+from .http.published import Check, Published
+from .http.resources import Followers, ResourceParts, resource_operations
+from .http.routes import Surface
+from .http.stopping import Stopping
+from .http.tokens import token_operations
+from .http.verdicts import verdict_operations
+from .mail import open_mailer
+from .oauth.bridge import TokenEndpoint
+from .oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
+from .oauth.metadata import metadata
+from .parts import JWKS_MAX_AGE, Parts
+from .revocation import KeptList, digest
+from .services.audiences import Audiences
+from .services.callers import Callers
+from .services.credentials import Credentials
+from .services.introspection import Introspection
+from .services.issuing import Issuing
+from .services.management import Management
+from .services.management.api_keys import ApiKeyManagement
+from .services.management.audit import AuditTrail
+from .services.management.catalogue import Catalogue
+from .services.management.changes import Changes
+from .services.management.explaining import Explaining
+from .services.management.imports import Imports
+from .services.management.invitations import InvitationManagement
+from .services.management.members import MemberManagement
+from .services.management.own_keys import OwnKeys
+from .services.management.people import PeopleManagement
+from .services.management.permissions import PermissionRegistry
+from .services.management.resource_servers import ResourceServerManagement
+from .services.management.revocations import RevocationManagement
+from .services.management.roles import RoleManagement
+from .services.management.service_users import ServiceUserManagement
+from .services.management.sessions import OwnSessions, SessionManagement
+from .services.management.signing_keys import SigningKeyManagement
+from .services.management.tenants import TenantManagement
+from .services.policy_bundle import PolicyBundles
+from .services.ports import Clock, Mailer, Passwords, Store
+from .services.recent_keys import RecentKeys
+from .services.refreshing import Refreshing
+from .services.revoking import Revoking
+from .services.token_exchange import TokenExchange
+from .services.usage import Usage
+from .services.verifying import Verifying
+from .settings import Settings
+from .tokens.access import AccessTokenSigner
+from .tokens.answers import SealedAnswers
+from .tokens.following import KeyringFollower
+from .tokens.refresh import RefreshSealer
+from .tokens.secrets import DerivedKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What was opened, and runs."""
+
+    settings: Settings
+    parts: Parts
+    revocations: KeptList
+    signer: AccessTokenSigner
+    keyring: KeyringFollower
+    usage: Usage
+    passwords: Passwords
+    stopping: Stopping
+    clock: Clock
+
+
+def wire(running: Running) -> Surface:
+    """All that is served."""
+    settings, parts, revocations = running.settings, running.parts, running.revocations
+    signer, keyring, usage = running.signer, running.keyring, running.usage
+    passwords, stopping, clock = running.passwords, running.stopping, running.clock
+    store, lookup = parts.store, parts.lookup
+    keys = RecentKeys(lookup)
+    store.watch(keys.forget)
+    revocations.listen(keys.forget)
+    refresh = RefreshSealer(DerivedKeys(parts.secrets, "refresh tokens", 64))
+    credentials = Credentials(lookup, parts.key_format, clock, usage)
+    revoking = Revoking(
+        store=store,
+        lookup=lookup,
+        credentials=credentials,
+        access=signer,
+        refresh=refresh,
+        revocations=revocations,
+        lifetimes=settings.lifetimes,
+    )
+    introspection = Introspection(
+        store=store,
+        lookup=lookup,
+        keys=keys,
+        credentials=credentials,
+        access=signer,
+        refresh=refresh,
+        revocations=revocations,
+        clock=clock,
+    )
+    issuing = Issuing(
+        store=store,
+        lookup=lookup,
+        access=signer,
+        refresh=refresh,
+        revocations=revocations,
+        lifetimes=settings.lifetimes,
+        clock=clock,
+    )
+    refreshing = Refreshing(
+        store=store,
+        steps=parts.steps,
+        refresh=refresh,
+        revocations=revocations,
+        lifetimes=settings.lifetimes,
+        clock=clock,
+    )
+    exchange = TokenExchange(
+        store=store,
+        lookup=lookup,
+        access=signer,
+        revocations=revocations,
+        issuing=issuing,
+        lifetimes=settings.lifetimes,
+        clock=clock,
+    )
+    audiences = Audiences(store, settings.audience, settings.signing_algorithm)
+    changes = Changes(
+        store=store,
+        revocations=revocations,
+        lifetimes=settings.lifetimes,
+        sealer=SealedAnswers(DerivedKeys(parts.secrets, "answers", 64)),
+    )
+    management = Management(
+        tenants=TenantManagement(store, changes),
+        roles=RoleManagement(store, changes),
+        permissions=PermissionRegistry(store, changes),
+        service_users=ServiceUserManagement(store, changes, parts.key_format),
+        members=MemberManagement(store, changes),
+        invitations=InvitationManagement(
+            store,
+            changes,
+            lookup,
+            _mailer(settings),
+            f"{settings.base_url}/invitations/accept",
+        ),
+        catalogue=Catalogue(store, changes),
+        imports=Imports(changes),
+        explaining=Explaining(store, lookup, clock),
+        people=PeopleManagement(store, changes, passwords, lookup, parts.key_format),
+        api_keys=ApiKeyManagement(store, changes, parts.key_format),
+        own_keys=OwnKeys(store, changes, parts.key_format, lookup),
+        sessions=SessionManagement(store, changes, settings.lifetimes),
+        own_sessions=OwnSessions(store, changes, settings.lifetimes, lookup),
+        revocations=RevocationManagement(store, changes),
+        resource_servers=ResourceServerManagement(
+            store,
+            changes,
+            parts.signing_keys,
+            keyring.read_now,
+            audience=settings.audience,
+            algorithm=settings.signing_algorithm,
+        ),
+        signing_keys=SigningKeyManagement(
+            store, changes, parts.signing_keys, parts.sealer, keyring.read_now
+        ),
+        audit=AuditTrail(store),
+    )
+    callers = Callers(signer, revocations, keys, store, clock)
+    published = Published(
+        metadata=lambda: metadata(
+            issuer=settings.issuer,
+            public_url=settings.public_url,
+            base_path=settings.base_path,
+            grants=settings.grants,
+            signing_algorithms=signer.keyring.algorithms,
+        ),
+        jwks=signer.jwks,
+        jwks_max_age=JWKS_MAX_AGE,
+        checks=_checks(store, revocations, signer),
+        stopping=stopping,
+    )
+    operations = [
+        *token_operations(
+            TokenEndpoint(
+                credentials, issuing, refreshing, usage, audiences, exchange, keys, settings.grants
+            ),
+            RevocationEndpoint(revoking),
+            IntrospectionEndpoint(introspection, settings.issuer, settings.audience),
+            callers,
+        ),
+        *resource_operations(
+            ResourceParts(
+                callers=callers,
+                feed=revocations.feed,
+                bundles=PolicyBundles(store, digest),
+                followers=Followers(settings.max_followers),
+                stopping=stopping,
+                longest_life=int(settings.lifetimes.longest_access.total_seconds()),
+            )
+        ),
+        *verdict_operations(Verifying(callers, keys, store, clock, settings.audience)),
+        *management_operations(management, settings.base_path),
+    ]
+    return Surface(
+        operations,
+        published,
+        Doors(callers, Addresses(settings.trusted_proxies), settings.max_body),
+        base_path=settings.base_path,
+        issuer_path=urlsplit(settings.issuer).path,
+    )
+
+
+def _mailer(settings: Settings) -> Mailer:
+    url = settings.smtp_url
+    return open_mailer(url.get_secret_value() if url else None, settings.mail_from)
+
+
+def _checks(store: Store, revocations: KeptList, signer: AccessTokenSigner) -> Mapping[str, Check]:
+    async def database() -> str:
+        await store.ping()
+        return "ok"
+
+    async def revocation_list() -> str:
+        return revocations.state().status
+
+    async def signing_keys() -> str:
+        signer.keyring.signer_of(None)
+        return "ok"
+
+    return {
+        "database": database,
+        "revocation_list": revocation_list,
+        "signing_keys": signing_keys,
+    }

@@ -1,0 +1,180 @@
+"""What is kept of keys read a moment ago, and when it is read anew."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from keyturn.server.domain.errors import Refusal, bad_client
+from keyturn.server.domain.model import KeyHash, KeyRecord, Role, TenantRole, UserKind
+from keyturn.server.services.ports import KeyLookup
+from keyturn.server.services.recent_keys import GOOD_FOR, MOST, MOST_ROLES, RecentKeys
+
+KEY = KeyRecord(
+    key_id="k",
+    hash=KeyHash(bytes(32), 1),
+    expires_at=datetime(2031, 1, 1, tzinfo=UTC),
+    revoked_at=None,
+    key_tenant_id=None,
+    user_id="u",
+    username="robot",
+    user_kind=UserKind.SERVICE,
+    user_disabled_at=None,
+    epoch=3,
+    roles=(),
+)
+
+
+class Database:
+    """Knows every key but `none`; counts how often it is read, and can be held up."""
+
+    def __init__(self) -> None:
+        self.record = KEY
+        self.reads = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def find(
+        self,
+        key_id: str,
+        *,
+        tenants: Sequence[str] | None = None,
+        after: str = "",
+        limit: int = 20,
+    ) -> KeyRecord | None:
+        self.reads += 1
+        found = None if key_id == "none" else replace(self.record, key_id=key_id)
+        await self.open.wait()
+        return found
+
+
+class World:
+    def __init__(self) -> None:
+        self.database = Database()
+        self.now = 100.0
+        self.keys = RecentKeys(self.database, lambda: self.now)
+
+    async def read(self, key_id: str = "k", tenants: Sequence[str] | None = None) -> int:
+        """How many reads of the database that took."""
+        before = self.database.reads
+        await self.keys.reading().find(key_id, tenants=tenants)
+        return self.database.reads - before
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class TestReading:
+    async def test_is_done_once_a_second(self, world: World) -> None:
+        assert [await world.read() for _ in range(3)] == [1, 0, 0]
+        world.now += GOOD_FOR - 0.001
+        assert await world.read() == 0
+        world.now += 0.001
+        assert await world.read() == 1
+
+    async def test_counts_its_second_from_its_beginning(self, world: World) -> None:
+        world.database.open.clear()
+        reading = asyncio.create_task(world.read())
+        await asyncio.sleep(0)
+        world.now += GOOD_FOR
+        world.database.open.set()
+        assert await reading == 1
+        assert await world.read() == 1
+
+    async def test_of_other_tenants_is_another_one(self, world: World) -> None:
+        assert await world.read(tenants=["a"]) == 1
+        assert await world.read(tenants=("a",)) == 0
+        assert await world.read(tenants=["b"]) == 1
+        assert await world.read(tenants=[]) == 1
+        assert await world.read() == 1
+
+    async def test_finds_nothing_anew_each_time(self, world: World) -> None:
+        assert [await world.read("none") for _ in range(3)] == [1, 1, 1]
+
+    async def test_anew_asks_the_database_and_is_kept(self, world: World) -> None:
+        await world.read()
+        world.database.record = replace(KEY, epoch=4)
+        reading = world.keys.reading(anew=True)
+        found = await reading.find("k")
+        assert (found and found.epoch, reading.recent) == (4, False)
+        kept = await world.keys.reading().find("k")
+        assert kept
+        assert kept.epoch == 4
+
+    async def test_says_whether_it_found_what_was_kept(self, world: World) -> None:
+        first, second = world.keys.reading(), world.keys.reading()
+        await first.find("k")
+        await second.find("k")
+        assert (first.recent, second.recent) == (False, True)
+
+
+class TestForgetting:
+    async def test_has_all_read_anew(self, world: World) -> None:
+        await world.read("a")
+        await world.read("b")
+        world.keys.forget()
+        assert await world.read("a") + await world.read("b") == 2
+
+    async def test_keeps_nothing_that_began_to_be_read_before(self, world: World) -> None:
+        world.database.open.clear()
+        reading = asyncio.create_task(world.read())
+        await asyncio.sleep(0)
+        world.keys.forget()
+        world.database.open.set()
+        await reading
+        assert await world.read() == 1
+
+
+class TestBounds:
+    async def test_so_many_are_kept_and_the_oldest_goes(self, world: World) -> None:
+        for number in range(MOST + 1):
+            await world.read(str(number))
+        assert len(world.keys._kept) == MOST
+        assert await world.read("0") == 1
+        assert await world.read(str(MOST)) == 0
+
+    async def test_one_with_very_many_roles_is_not_kept(self, world: World) -> None:
+        role = Role("r", "reader", frozenset())
+        held = tuple(TenantRole(str(n), "", role) for n in range(MOST_ROLES + 1))
+        world.database.record = replace(KEY, roles=held)
+        assert [await world.read(), await world.read()] == [1, 1]
+        world.database.record = replace(KEY, roles=held[1:])
+        assert [await world.read(), await world.read()] == [1, 0]
+
+
+class TestLook:
+    async def _need_epoch(self, keys: KeyLookup, epoch: int) -> int | None:
+        found = await keys.find("k")
+        if found is None or found.epoch < 0:
+            return None
+        if found.epoch < epoch:
+            raise bad_client("another epoch")
+        return found.epoch
+
+    async def test_is_content_with_a_recent_record(self, world: World) -> None:
+        await world.read()
+        assert await world.keys.look(lambda keys: self._need_epoch(keys, 3)) == 3
+        assert world.database.reads == 1
+
+    async def test_refuses_nothing_by_one(self, world: World) -> None:
+        await world.read()
+        world.database.record = replace(KEY, epoch=4)
+        assert await world.keys.look(lambda keys: self._need_epoch(keys, 4)) == 4
+
+    async def test_takes_no_for_an_answer_from_the_database_only(self, world: World) -> None:
+        world.database.record = replace(KEY, epoch=-1)
+        await world.read()
+        world.database.record = KEY
+        assert await world.keys.look(lambda keys: self._need_epoch(keys, 3)) == 3
+
+    @pytest.mark.parametrize("kept", [False, True])
+    async def test_refuses_by_what_is_there_now(self, world: World, kept: bool) -> None:
+        if kept:
+            await world.read()
+        with pytest.raises(Refusal, match="another epoch"):
+            await world.keys.look(lambda keys: self._need_epoch(keys, 9))
+        assert world.database.reads == 1 + kept
