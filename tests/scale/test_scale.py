@@ -12,8 +12,8 @@ import pytest
 
 from keyturn.server.services.ports import Page, Slice
 from keyturn.server.storage import Storage, open_storage
-from keyturn.server.storage.engine import connect_postgres
 from keyturn.server.storage.driver import _SETTINGS
+from keyturn.server.storage.engine import connect_postgres
 from keyturn.server.storage.lookup_postgres import _NIL, LOOKUP
 from keyturn.server.storage.urls import PostgresServer, parse_url
 from tests.databases import database, run

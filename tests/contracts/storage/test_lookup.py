@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from random import Random
 from time import perf_counter
 
 import asyncpg
@@ -141,6 +142,68 @@ async def test_pages_cover_every_tenant_once_in_order(world: World) -> None:
         after, more = tenants[-1], page.more_tenants
     assert seen == every
     assert all(one < other for one, other in pairwise(seen))
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+async def test_pages_of_many_memberships_are_as_counted_by_hand(
+    world: World, inverted: bool
+) -> None:
+    """Teams below departments, many of them held by themselves; some are suspended, and with
+    `inverted` some have ids below their parents', as if clocks had disagreed.
+    """
+    chance = Random(5)
+    parents: dict[str, str | None] = {world.root: None}
+    departments = [await world.tenant(world.root, f"{n:02}") for n in range(8)]
+    parents.update(dict.fromkeys(departments, world.root))
+    for number in range(40):
+        above = chance.choice(departments)
+        if inverted and number % 7 == 0:
+            team = f"00000000-0000-7000-8000-{number:012}"
+            async with world.storage.store.transaction() as work:
+                await work.tenants.add(Tenant(team, above, f"t{number}", NOW))
+        else:
+            team = await world.tenant(above, f"t{number}")
+        parents[team] = above
+    held: dict[str, set[str]] = {}
+    for tenant in [*departments[:3], *chance.sample(list(parents)[9:], 25)]:
+        role = chance.choice((VIEWER, EDITOR))
+        await world.member(tenant, role)
+        held.setdefault(tenant, set()).add(role.id)
+    suspended = {departments[1], *chance.sample(list(parents)[9:], 5)}
+    for tenant in suspended:
+        await world.suspend(tenant)
+
+    def line(tenant: str | None) -> list[str]:
+        return [] if tenant is None else [tenant, *line(parents[tenant])]
+
+    def reached(roles: set[str]) -> list[tuple[str, str]]:
+        return sorted(
+            {
+                (tenant, role)
+                for tenant in parents
+                if not suspended & set(line(tenant))
+                for above in line(tenant)
+                for role in held.get(above, set()) & roles
+            }
+        )
+
+    both = {VIEWER.id, EDITOR.id}
+    narrowed = await world.new_key(roles=(EDITOR.id,))
+    for key, roles in ((world.key, both), (narrowed, {EDITOR.id})):
+        for limit in (1, 4, 100):
+            seen: list[tuple[str, str]] = []
+            after, more = "", True
+            while more:
+                page = await world.storage.lookup.find(key, after=after, limit=limit)
+                assert page is not None
+                seen += sorted((item.tenant_id, item.role.id) for item in page.roles)
+                after, more = page.roles[-1].tenant_id, page.more_tenants
+            assert seen == reached(roles)
+        for tenant in parents:
+            one = await world.storage.lookup.find(key, tenants=[tenant])
+            assert one is not None
+            found = sorted((item.tenant_id, item.role.id) for item in one.roles)
+            assert found == [pair for pair in reached(roles) if pair[0] == tenant]
 
 
 async def test_as_many_tenants_as_the_limit_are_not_more(world: World) -> None:

@@ -62,7 +62,14 @@ class FakeUsage(Usage):
     def __init__(self) -> None:
         self.noted: list[tuple[Note, KeyHash | None, bool]] = []
 
-    def note(self, note: Note, rehash: KeyHash | None = None, *, ends_old: bool = False) -> None:
+    def note(
+        self,
+        note: Note,
+        rehash: KeyHash | None = None,
+        *,
+        ends_old: bool = False,
+        key: object = None,
+    ) -> None:
         self.noted.append((note, rehash, ends_old))
 
 

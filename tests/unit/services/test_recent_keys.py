@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keyturn.server.domain.errors import Refusal, bad_client
+from keyturn.server.domain.errors import Refusal, Unavailable, bad_client
 from keyturn.server.domain.model import KeyHash, KeyRecord, Role, TenantRole, UserKind
 from keyturn.server.services.ports import KeyLookup
 from keyturn.server.services.recent_keys import GOOD_FOR, MOST, MOST_ROLES, RecentKeys
@@ -110,6 +110,60 @@ class TestReading:
         await first.find("k")
         await second.find("k")
         assert (first.recent, second.recent) == (False, True)
+
+
+class TestManyAtOnce:
+    async def test_read_once(self, world: World) -> None:
+        world.database.open.clear()
+        readings = [world.keys.reading() for _ in range(5)]
+        finding = [asyncio.create_task(reading.find("k")) for reading in readings]
+        await asyncio.sleep(0)
+        world.database.open.set()
+        found = await asyncio.gather(*finding)
+        assert [record and record.key_id for record in found] == ["k"] * 5
+        assert world.database.reads == 1
+        assert [reading.recent for reading in readings] == [False, True, True, True, True]
+
+    async def test_read_again_by_who_comes_after_a_change(self, world: World) -> None:
+        world.database.open.clear()
+        first = asyncio.create_task(world.keys.reading().find("k"))
+        await asyncio.sleep(0)
+        world.keys.forget()
+        world.database.record = replace(KEY, epoch=4)
+        second = asyncio.create_task(world.keys.reading().find("k"))
+        await asyncio.sleep(0)
+        world.database.open.set()
+        records = await asyncio.gather(first, second)
+        assert [record and record.epoch for record in records] == [3, 4]
+
+    @pytest.mark.parametrize("fault", [asyncio.CancelledError(), Unavailable("away")])
+    async def test_nobody_fails_for_another(self, world: World, fault: BaseException) -> None:
+        async def fail(*_: object, **__: object) -> KeyRecord | None:
+            await world.database.open.wait()
+            raise fault
+
+        world.database.open.clear()
+        work, world.database.find = world.database.find, fail  # type: ignore[method-assign]
+        first = asyncio.create_task(world.keys.reading().find("k"))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(world.keys.reading().find("k"))
+        await asyncio.sleep(0)
+        world.database.find = work  # type: ignore[method-assign]
+        world.database.open.set()
+        with pytest.raises(type(fault)):
+            await first
+        assert await second
+
+    async def test_who_stops_waiting_stops_nobody(self, world: World) -> None:
+        world.database.open.clear()
+        finding = [asyncio.create_task(world.keys.reading().find("k")) for _ in range(3)]
+        await asyncio.sleep(0)
+        finding[1].cancel()
+        await asyncio.sleep(0)
+        world.database.open.set()
+        assert await finding[0]
+        assert await finding[2]
+        assert world.database.reads == 1
 
 
 class TestForgetting:

@@ -18,14 +18,11 @@ def new_id() -> str:
     """A new UUIDv7 in its usual text form (36 letters): 48 bits of Unix milliseconds, the version,
     12 random bits, the variant and 62 random bits.
     """
-    millis = time.time_ns() // 1_000_000
+    millis = f"{time.time_ns() // 1_000_000:012x}"
     rand = os.urandom(10)
     text = rand.hex()
     variant = "89ab"[rand[9] & 3]
-    return (
-        f"{millis >> 16 & 0xFFFF_FFFF:08x}-{millis & 0xFFFF:04x}-7{text[:3]}"
-        f"-{variant}{text[3:6]}-{text[6:18]}"
-    )
+    return f"{millis[:8]}-{millis[8:]}-7{text[:3]}-{variant}{text[3:6]}-{text[6:18]}"
 
 
 def uuid7_int() -> int:

@@ -5,12 +5,13 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from ..domain.errors import Code, Refusal, Unavailable, invalid_request
+from .caller import headers_once
 
 #: Form fields or JSON members that are looked at; a token request has at most ten.
 MAX_FIELDS = 64
@@ -121,18 +122,16 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _announced(request: Request, max_body: int) -> bytes:
     """What kind of body the headers announce: FORM or JSON. Raises Refusal."""
-    kinds: list[bytes] = []
-    length = b""
-    for name, value in request.scope["headers"]:
-        if name == b"content-type":
-            kinds.append(value)
-        elif name == b"content-length":
-            length = value
-        elif name == b"content-encoding":
-            kinds.append(b"")
-    kind, _, rest = kinds[0].partition(b";") if len(kinds) == 1 else (b"", b"", b"")
-    kind = kind.strip().lower()
-    charset = rest.strip().lower().replace(b'"', b"")
+    headers = headers_once(request.scope)
+    if headers is None:
+        names = [name for name, _ in request.scope["headers"]]
+        headers = {} if names.count(b"content-type") > 1 else dict(request.scope["headers"])
+    kind, charset = headers.get(b"content-type", b""), b""
+    if b";" in kind:
+        kind, _, charset = kind.partition(b";")
+        charset = charset.strip().lower().replace(b'"', b"")
+    kind = b"" if b"content-encoding" in headers else kind.strip().lower()
+    length = headers.get(b"content-length", b"")
     if kind not in (FORM, JSON) or charset not in (b"", b"charset=utf-8"):
         raise Refusal(
             Code.UNSUPPORTED_MEDIA_TYPE,
@@ -180,9 +179,17 @@ def _form_pairs(body: bytes) -> list[tuple[str, str]]:
     if body.count(b"&") >= MAX_FIELDS:
         raise invalid_request("There are too many parameters.")
     try:
-        return parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
+        # As parse_qsl does it, which takes thrice the time.
+        fields = (field.partition("=") for field in body.decode().split("&") if field)
+        return [(_unquoted(name), _unquoted(value)) for name, _, value in fields]
     except ValueError:  # UnicodeDecodeError is one
         raise invalid_request("The body is not a form in UTF-8.") from None
+
+
+def _unquoted(text: str) -> str:
+    # Usernames have an @, and mostly nothing else that is quoted.
+    text = text.replace("%40", "@")
+    return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
 
 
 class _NotFlat(ValueError):

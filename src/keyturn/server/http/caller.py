@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from ..domain.errors import Code, Refusal, bad_token, invalid_request
 from ..domain.ids import parse_id
@@ -18,6 +19,10 @@ def header(request: Request, name: bytes) -> str | None:
 
     Raises Refusal `invalid_request` when it is repeated: two readers might choose differently.
     """
+    by_name = headers_once(request.scope)
+    if by_name is not None:
+        value = by_name.get(name)
+        return None if value is None else value.decode("latin-1")
     values = [value for key, value in request.scope["headers"] if key == name]
     if not values:
         return None
@@ -25,6 +30,17 @@ def header(request: Request, name: bytes) -> str | None:
         raise invalid_request("A header is repeated.", detail=name.decode())
     text: str = values[0].decode("latin-1")
     return text
+
+
+def headers_once(scope: Scope) -> dict[bytes, bytes] | None:
+    """All headers by name, for any number of looks; None when one of them is repeated."""
+    known: dict[bytes, bytes] | None = scope.get("keyturn.headers")
+    if known is None:
+        known = dict(scope["headers"])
+        if len(known) < len(scope["headers"]):
+            return None
+        scope["keyturn.headers"] = known
+    return known
 
 
 def bearer(request: Request) -> str:

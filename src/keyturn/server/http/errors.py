@@ -57,14 +57,20 @@ def json_response(
 ) -> Response:
     """A response whose body is `content` as JSON."""
     body = orjson.dumps(content)
-    if headers is not NO_STORE:
-        return Response(body, status, headers, media_type)
-    response = Response(status_code=status)
-    response.body = body
-    # What Starlette would make of them, without making it anew for each token.
-    length = (b"content-length", b"%d" % len(body))
-    response.raw_headers = [*_RAW_NO_STORE, length, (b"content-type", media_type.encode())]
-    return response
+    if headers is NO_STORE and media_type == "application/json":
+        return _Json(body, status)
+    return Response(body, status, headers, media_type)
+
+
+class _Json(Response):
+    """JSON that nobody may keep: most answers. Starlette would encode its headers each time."""
+
+    def __init__(self, body: bytes, status: int) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        length = (b"content-length", b"%d" % len(body))
+        self.raw_headers = [*_RAW_NO_STORE, length, (b"content-type", b"application/json")]
 
 
 class ErrorAnswers:

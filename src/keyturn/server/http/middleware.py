@@ -3,7 +3,9 @@ access log. Pure ASGI, and in the place of Starlette's own middleware, which doe
 cost.
 """
 
+import itertools
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import logs
 from ..domain.errors import Unavailable
-from ..domain.ids import new_id
+from .caller import headers_once
 from .errors import ErrorAnswers
 from .stopping import Stopping
 
@@ -50,12 +52,15 @@ class RequestFrame:
         self._in_flight = 0
         self._answers = answers
         self._stopping = stopping
+        # Of this process and run; the number of the request comes behind it.
+        run = secrets.token_hex(8)
+        self._ids = (f"{run}-{number:x}" for number in itertools.count(1))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope["keyturn.request_id"] = _request_id(scope)
+        request_id = scope["keyturn.request_id"] = _given_id(scope) or next(self._ids)
         scope["keyturn.aside"] = self._aside
         bound = logs.request_id.set(request_id)
         started, status = time.perf_counter(), 0
@@ -127,9 +132,7 @@ class RequestFrame:
         )
 
 
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _GIVEN_ID.fullmatch(value):
-            given: str = value.decode()
-            return given
-    return new_id()
+def _given_id(scope: Scope) -> str | None:
+    by_name = headers_once(scope)
+    given = by_name.get(b"x-request-id") if by_name is not None else None
+    return given.decode() if given is not None and _GIVEN_ID.fullmatch(given) else None

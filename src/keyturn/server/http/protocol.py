@@ -163,11 +163,13 @@ class Lingering(asyncio.Transport):
         self._transport = transport
         self._loop = loop
         self._timers: list[asyncio.TimerHandle] = []
+        self._unsent: list[bytes | bytearray | memoryview] = []
 
     def close(self) -> None:
         """Ends it when all is sent, and either the client has closed or LINGER is over."""
         if self.is_closing():
             return
+        self._send()
         self._timers = [
             self._loop.call_later(LINGER, self._transport.close),
             self._loop.call_later(UNREAD_WAIT, self._transport.abort),
@@ -180,6 +182,7 @@ class Lingering(asyncio.Transport):
 
     def end(self) -> None:
         """Closes it in one step: nothing is on its way."""
+        self._send()
         self._transport.close()
 
     def lost(self) -> None:
@@ -193,11 +196,19 @@ class Lingering(asyncio.Transport):
 
     def abort(self) -> None:
         """Ends it at once, whatever is unsent."""
+        self._unsent.clear()
         self._transport.abort()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends."""
-        self._transport.write(data)
+        """Sends in a moment: an answer's head and body go out by one system call, not by two."""
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(data)
+
+    def _send(self) -> None:
+        if self._unsent:
+            self._transport.write(b"".join(self._unsent))
+            self._unsent.clear()
 
     def pause_reading(self) -> None:
         """Until `resume_reading`."""

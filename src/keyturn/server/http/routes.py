@@ -71,9 +71,9 @@ class Table:
         self._literal = {route.path: route.endpoint for route in found if "{" not in route.path}
         self._router.routes[:] = [route for route in found if "{" in route.path]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         endpoint = self._literal.get(scope["path"]) if scope["type"] == "http" else None
-        await (self._router if endpoint is None else endpoint)(scope, receive, send)
+        return (self._router if endpoint is None else endpoint)(scope, receive, send)
 
 
 def _literal_first(path: str) -> list[bool]:

@@ -23,7 +23,7 @@ from ..services.token_exchange import TokenExchange
 from ..services.usage import Note, Usage
 from .calls import OAuthCall, Parameter, missing
 from .grants import GRANTS
-from .requests import AUTH_METHODS, KeyClient, TokenRequest, authenticate
+from .requests import TokenRequest
 
 # At DEBUG, Authlib's grants log whole tokens.
 logging.getLogger("authlib").setLevel(logging.INFO)
@@ -77,8 +77,6 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         for name, grant in GRANTS.items():
             if name in grants:
                 self.register_grant(grant)
-        for method in AUTH_METHODS:
-            self.register_client_auth_method(method, _authenticate)
 
     async def token(self, call: OAuthCall) -> dict[str, Any]:
         """The answer's body (RFC 6749, 5.1). Raises Refusal, Unavailable."""
@@ -89,13 +87,13 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
             return await self._granted(request)
         except Refusal as refusal:
             if not request.reading.recent:
-                self._note(request, refusal)
+                self._note_refusal(request, refusal)
                 raise
         request = TokenRequest(call, self._keys.reading(anew=True))
         try:
             return await self._granted(request)
         except Refusal as refusal:
-            self._note(request, refusal)
+            self._note_refusal(request, refusal)
             raise
 
     async def _granted(self, request: TokenRequest) -> dict[str, Any]:
@@ -111,7 +109,24 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
 
     def save_token(self, token: dict[str, Any], request: TokenRequest) -> None:
         """Nothing is stored of a token; that it was given out is noted."""
-        self._note(request, None)
+        record, evidence = request.record, request.evidence
+        assert record is not None  # noqa: S101 - for mypy: it was granted by one
+        if request.subject is not None:
+            self._usage.note(self._noted(request, None))
+            return
+        rehash, key = self.credentials.rehash(evidence), None
+        if rehash is None and not evidence.ends_old:
+            # All that the note would say.
+            tenant_id = _tenant(record, request.authority)
+            key = (record.key_id, request.payload.grant_type, tenant_id, request.call.address)
+            if self._usage.again(key):
+                return
+        note = self._noted(request, None)
+        self._usage.note(note, rehash, ends_old=evidence.ends_old, key=key)
+
+    def _note_refusal(self, request: TokenRequest, refusal: Refusal) -> None:
+        if refusal.code in _NOTED:
+            self._usage.note(self._noted(request, refusal))
 
     def query_client(self, client_id: str) -> None:
         """Clients are found by their key (`grants.authenticate`), not by Authlib."""
@@ -119,11 +134,9 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
         """Authlib's signals have no listener here."""
 
-    def _note(self, request: TokenRequest, refusal: Refusal | None) -> None:
-        if refusal is not None and refusal.code not in _NOTED:
-            return
+    def _noted(self, request: TokenRequest, refusal: Refusal | None) -> Note:
         record, authority, call = request.record, request.authority, request.call
-        note = Note(
+        return Note(
             action="token.issued" if refusal is None else "token.refused",
             outcome="granted" if refusal is None else str(refusal.code),
             grant_type=str(request.payload.grant_type),
@@ -136,11 +149,6 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
             acting_key_id=request.acting.key_id if request.acting else None,
             counts=request.subject is None,
         )
-        if refusal is not None or request.subject is not None:
-            self._usage.note(note)
-            return
-        rehash = self.credentials.rehash(request.evidence)
-        self._usage.note(note, rehash, ends_old=request.evidence.ends_old)
 
 
 def _tenant(record: KeyRecord | None, authority: Authority | None) -> str | None:
@@ -148,10 +156,6 @@ def _tenant(record: KeyRecord | None, authority: Authority | None) -> str | None
     if authority is not None and authority.tenant_id is not None:
         return authority.tenant_id
     return record.home_tenant_id if record is not None else None
-
-
-def _authenticate(_: object, request: TokenRequest) -> KeyClient | None:
-    return authenticate(request)
 
 
 def _refusal(error: OAuth2Error, request: TokenRequest) -> Refusal:

@@ -63,7 +63,7 @@ def clean(params: Mapping[str, str]) -> dict[str, str]:
 
     Raises Refusal `invalid_request` for NUL and other control characters.
     """
-    if any(_unsafe(value) for value in params.values()):
+    if _unsafe("".join(params.values())):
         raise invalid_request("A parameter contains a control character.")
     return {name: value for name, value in params.items() if value}
 
@@ -96,6 +96,6 @@ def _read_basic(authorization: str) -> tuple[str, str]:
         pair = unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
     except (binascii.Error, UnicodeError, ValueError):
         raise bad_client("malformed Basic credentials") from None
-    if not colon or any(_unsafe(part) for part in pair):
+    if not colon or _unsafe("".join(pair)):
         raise bad_client("malformed Basic credentials")
     return pair

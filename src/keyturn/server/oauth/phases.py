@@ -2,12 +2,14 @@
 
 from typing import Protocol
 
+from authlib.oauth2.rfc6749 import InvalidClientError
+
 from ..services.audiences import Audiences
 from ..services.credentials import Credentials
 from ..services.issuing import Issuing
 from ..services.refreshing import Refreshing
 from ..services.token_exchange import TokenExchange
-from .requests import AUTH_METHODS, TokenRequest
+from .requests import AUTH_METHODS, KeyClient, TokenRequest, authenticate
 
 
 class Services(Protocol):
@@ -44,6 +46,16 @@ class Phases:
     async def fetch(self) -> None:
         """Reads all that the decision needs. Raises Unavailable."""
         raise NotImplementedError
+
+    def authenticate_token_endpoint_client(self) -> KeyClient:
+        """In place of Authlib's own, which would try all methods to find the one that was used.
+
+        Raises InvalidClientError, always the same.
+        """
+        client = authenticate(self.request)
+        if client is None or client.method not in self.TOKEN_ENDPOINT_AUTH_METHODS:
+            raise InvalidClientError
+        return client
 
     async def spend(self) -> None:
         """Spends what the request uses up. Raises Refusal, Unavailable."""

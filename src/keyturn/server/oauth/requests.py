@@ -1,9 +1,10 @@
 """A token request on its way: what was fetched and decided for it, and who its client is."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from authlib.oauth2.rfc6749 import ClientMixin, OAuth2Request
-from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
+from authlib.oauth2.rfc6749.requests import OAuth2Payload
 
 from ..domain.authority import Authority
 from ..domain.model import KeyRecord
@@ -23,6 +24,19 @@ _URI = "https://issuer.invalid/token"
 _PRISTINE = dict(vars(OAuth2Request("POST", _URI)))
 
 
+class _Payload(OAuth2Payload):  # type: ignore[misc]  # authlib is untyped
+    """The parameters, each once, for Authlib to read."""
+
+    data: Any = None
+
+    def __init__(self, params: Mapping[str, str]) -> None:
+        self.data = params
+
+    @property
+    def datalist(self) -> dict[str, list[str]]:
+        return {name: [value] for name, value in self.data.items()}
+
+
 class TokenRequest(OAuth2Request):  # type: ignore[misc]  # authlib is untyped
     """A token request and what has been fetched and decided for it so far.
 
@@ -32,7 +46,7 @@ class TokenRequest(OAuth2Request):  # type: ignore[misc]  # authlib is untyped
     def __init__(self, call: OAuthCall, reading: Reading) -> None:
         # What Authlib makes of each request, made once: it would look the URL over every time.
         self.__dict__.update(_PRISTINE)
-        self.payload = BasicOAuth2Payload(call.params)
+        self.payload = _Payload(call.params)
         self.call = call
         self.reading = reading
         self.evidence: Evidence = NOTHING

@@ -1,7 +1,8 @@
 """Who is calling, told by an API key: one read, two comparisons in constant time.
 
 A rotated key has two secrets for a while, so every secret is compared with two hashes, also
-where there is one or none: how long it takes tells nothing.
+where there is one or none: how long it takes tells nothing. (It is hashed once for each pepper
+that they are under, which is one but for the time after a change of the master secret.)
 """
 
 import hmac

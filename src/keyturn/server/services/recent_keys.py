@@ -6,6 +6,7 @@ whatever was revoked since has ended it before it is given out (promise P4). All
 forgotten as soon as this node makes a change, or hears of another node's.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -36,10 +37,13 @@ class RecentKeys:
         self._kept: dict[_Asked, tuple[float, KeyRecord]] = {}
         # Which forgetting was the latest: what began to be read before it is not kept.
         self._forgotten = 0
+        # Who asks for what is being read waits for that: a key that all use is read once.
+        self._under_way: dict[_Asked, asyncio.Future[KeyRecord | None]] = {}
 
     def forget(self, _news: object = None) -> None:
         """Something has changed, here or elsewhere: all that was read is read anew."""
         self._kept.clear()
+        self._under_way.clear()
         self._forgotten += 1
 
     def reading(self, *, anew: bool = False) -> "Reading":
@@ -66,8 +70,24 @@ class RecentKeys:
         kept = self._kept.get(asked)
         return kept[1] if kept is not None and self._clock() < kept[0] else None
 
+    def under_way(self, asked: _Asked) -> "asyncio.Future[KeyRecord | None] | None":
+        """What somebody else is reading. It is cancelled if that comes to nothing."""
+        return self._under_way.get(asked)
+
     async def read(self, asked: _Asked) -> KeyRecord | None:
         """What there is now. Raises what the lookup raises."""
+        told: asyncio.Future[KeyRecord | None] = asyncio.get_running_loop().create_future()
+        self._under_way[asked] = told
+        try:
+            record = await self._read(asked)
+            told.set_result(record)
+            return record
+        finally:
+            told.cancel()
+            if self._under_way.get(asked) is told:
+                del self._under_way[asked]
+
+    async def _read(self, asked: _Asked) -> KeyRecord | None:
         began, forgotten = self._clock(), self._forgotten
         key_id, tenants, after, limit = asked
         record = await self._lookup.find(key_id, tenants=tenants, after=after, limit=limit)
@@ -103,7 +123,12 @@ class Reading:
     ) -> KeyRecord | None:
         """See `ports.KeyLookup`."""
         asked = (key_id, None if tenants is None else tuple(tenants), after, limit)
-        if not self._anew and (record := self._keys.recent(asked)) is not None:
-            self.recent = True
-            return record
+        if not self._anew:
+            record = self._keys.recent(asked)
+            if record is None and (told := self._keys.under_way(asked)) is not None:
+                await asyncio.wait([told])  # which cancels nobody else's waiting
+                record = None if told.cancelled() else told.result()
+            if record is not None:
+                self.recent = True
+                return record
         return await self._keys.read(asked)

@@ -67,14 +67,33 @@ class Usage:
         self._store = store
         self._clock = clock
         self._notes: dict[Note, _Tally] = {}
+        # Of those, what is noted very often, by a key that takes less time to make.
+        self._quick: dict[object, _Tally] = {}
         self._dropped = 0
         self._stopping = asyncio.Event()
 
-    def note(self, note: Note, rehash: KeyHash | None = None, *, ends_old: bool = False) -> None:
+    def again(self, key: object) -> bool:
+        """Whether what was noted under this key a moment ago is noted once more."""
+        tally = self._quick.get(key)
+        if tally is None:
+            return False
+        tally.count += 1
+        tally.last = self._clock()
+        return True
+
+    def note(
+        self,
+        note: Note,
+        rehash: KeyHash | None = None,
+        *,
+        ends_old: bool = False,
+        key: object = None,
+    ) -> None:
         """Remembers one event. Never waits, never fails.
 
         `rehash` and `ends_old` are what it does to the key (ports.KeyUse). Until it is
-        written, a second at most, an old secret that ends by it may still work.
+        written, a second at most, an old secret that ends by it may still work. `key` is for
+        `again`: an equal one stands for an equal note that does nothing to the key.
         """
         now = self._clock()
         tally = self._notes.get(note)
@@ -84,9 +103,11 @@ class Usage:
             tally.rehash = rehash or tally.rehash
             tally.ends_old = ends_old or tally.ends_old
         elif len(self._notes) < MAX_NOTES:
-            self._notes[note] = _Tally(now, now, rehash=rehash, ends_old=ends_old)
+            tally = self._notes[note] = _Tally(now, now, rehash=rehash, ends_old=ends_old)
         else:
             self._dropped += 1
+        if key is not None and tally is not None:
+            self._quick[key] = tally
 
     async def run(self) -> None:
         """Writes once a second until `stop`. A store that is away is tried again."""
@@ -118,11 +139,11 @@ class Usage:
         of them cannot be written, and would keep all others from being written for ever.
         """
         busy: list[KeyUse] = []
+        # What is noted meanwhile is for the next time, or under load this would never end.
+        notes, self._notes, self._quick = list(self._notes.items()), {}, {}
         try:
-            while self._notes:
-                batch = dict(list(self._notes.items())[:_BATCH])
-                for note in batch:
-                    del self._notes[note]
+            while notes:
+                batch, notes = dict(notes[:_BATCH]), notes[_BATCH:]
                 try:
                     busy += await self._write(batch)
                 except Unavailable:
@@ -132,6 +153,7 @@ class Usage:
                     self._put_back(self._tried(batch))
                     raise
         finally:
+            self._put_back(dict(notes))
             for use in busy:
                 self._put_back(_use_alone(use))
         if self._dropped:

@@ -5,7 +5,7 @@ caller waits for the winner's commit, and sees the row as it left it.
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BindParameter, bindparam, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -13,9 +13,11 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
 from ..domain.sessions import RefreshState
 from .columns import db_now
-from .driver import Lines
 from .store import DatabaseStore
 from .tables import sessions
+
+if TYPE_CHECKING:
+    from .driver import Lines
 
 _FIRST: dict[str, BindParameter[Any]] = {
     name: bindparam(f"{name}_")
@@ -86,7 +88,7 @@ class DatabaseSteps:
 class PostgresSteps:
     """Implements `ports.SessionSteps` by one prepared statement, committed by itself."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: "Lines") -> None:
         self._lines = lines
         self._first = _Compiled(_first(postgresql))
         self._next = _Compiled(_NEXT)

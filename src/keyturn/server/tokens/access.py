@@ -12,6 +12,7 @@ import orjson
 from ..domain.errors import bad_token
 from ..domain.tokens import AccessToken, Acting, VerifiedToken
 from ..services.ports import Clock
+from .base64url import encode
 from .claims import read
 from .signing import Keyring
 
@@ -62,10 +63,8 @@ class AccessTokenSigner:
     def sign(self, token: AccessToken, algorithm: str | None = None) -> str:
         """The token's text. Raises Unavailable while no key signs by `algorithm`."""
         key = self.keyring.signer_of(algorithm)
-        payload = base64.urlsafe_b64encode(orjson.dumps(self._claims(token))).rstrip(b"=")
-        signed = key.header.encode() + b"." + payload
-        signature = base64.urlsafe_b64encode(key.sign(signed)).rstrip(b"=")
-        return (signed + b"." + signature).decode()
+        signed = b"%b.%b" % (key.header.encode(), encode(orjson.dumps(self._claims(token))))
+        return (signed + b"." + encode(key.sign(signed))).decode()
 
     def verify(self, text: str, *, for_anyone: bool = False) -> VerifiedToken:
         """What a token signed here says. Raises Refusal `invalid_token`.
@@ -184,6 +183,6 @@ def _decode(segment: str) -> bytes:
         data = base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise bad_token("not base64url") from None
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode():
+    if encode(data) != segment.encode():
         raise bad_token("not base64url")
     return data

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from ..domain.authority import Authority, Carried
 from ..domain.sessions import RefreshState
+from .base64url import encode
 from .secrets import DerivedKeys
 
 PREFIX = "ktr_"
@@ -35,7 +36,7 @@ class RefreshSealer:
     def seal(self, state: RefreshState) -> str:
         """The token of `state`; the same text each time."""
         sealed = self._current.encrypt(_encode(state), [_FORMAT, self._version])
-        return PREFIX + base64.urlsafe_b64encode(self._version + sealed).rstrip(b"=").decode()
+        return PREFIX + encode(self._version + sealed).decode()
 
     def open(self, text: str) -> RefreshState | None:
         """The state sealed in `text`, or None for anything not sealed here."""
@@ -46,7 +47,7 @@ class RefreshSealer:
             raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
-        if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != body:
+        if encode(raw).decode() != body:
             return None
         version = raw[:4]
         key = self._keys.get(int.from_bytes(version, "big"))

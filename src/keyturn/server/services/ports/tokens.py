@@ -1,7 +1,7 @@
 """What the services need of key material: text forms, hashes, seals, signatures, and the time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -17,6 +17,8 @@ class PresentedKey:
 
     key_id: str
     secret: str
+    #: What was worked out of it already, by the version of the pepper.
+    digests: dict[int, bytes] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         return f"PresentedKey(key_id={self.key_id!r})"

@@ -57,6 +57,13 @@ tenants = Table(
         postgresql_where=text("suspended_at IS NOT NULL"),
         sqlite_where=text("suspended_at IS NOT NULL"),
     ),
+    # So, too, finding that none was made by a clock that was behind its parent's.
+    Index(
+        "ix_tenants_inverted",
+        "id",
+        postgresql_where=text("id < parent_id"),
+        sqlite_where=text("id < parent_id"),
+    ),
     # So, too, finding that no tenant above a key settles this.
     Index(
         "ix_tenants_idle",
