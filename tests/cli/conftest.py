@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
-import structlog
 
 from keyturn.cli.root import run as command_line
 from keyturn.server import logs
@@ -105,7 +104,6 @@ def run(
     for name, was in levels.items():
         logging.getLogger(name).setLevel(was)
     logging.captureWarnings(False)
-    structlog.reset_defaults()
 
 
 @contextmanager

@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from keyturn.server import mail
-from keyturn.server.mail import AT_ONCE, LogMailer, SmtpMailer, open_mailer
+from keyturn.server import smtp
+from keyturn.server.mail import LogMailer, open_mailer
 from keyturn.server.services.ports import Mail
+from keyturn.server.smtp import AT_ONCE, SmtpMailer
 
 SENDER = "Keyturn <iam@example.org>"
 CODE = "the code is 4711-0815"
@@ -246,7 +247,7 @@ class TestNotSent:
             assert "HELO" in {line.split()[0].upper() for line in sink.heard}
         assert not done
         assert sink.mails == []
-        [record] = [r for r in caplog.records if r.name == "keyturn.server.mail"]
+        [record] = [r for r in caplog.records if r.name == "keyturn.server.smtp"]
         line = record.getMessage()
         assert line.startswith("mail to 'ada@example.org' not sent: SMTP")
         assert record.levelno == logging.WARNING
@@ -368,7 +369,7 @@ class TestInjection:
         assert sink.heard == []
 
     async def test_a_head_that_is_not_what_was_meant(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mail, "make_msgid", lambda domain: f"<1@{domain}>\r\n\r\n<b>")
+        monkeypatch.setattr(smtp, "make_msgid", lambda domain: f"<1@{domain}>\r\n\r\n<b>")
         async with running(Sink()) as sink:
             mailer = SmtpMailer(f"smtp://127.0.0.1:{sink.port}", SENDER)
             assert not await mailer.send(MAIL)
@@ -384,9 +385,9 @@ class TestInjection:
             mailer = SmtpMailer(f"smtp://127.0.0.1:{sink.port}", SENDER)
             for name in ("make_msgid", "SMTP"):
                 with monkeypatch.context() as patch:
-                    patch.setattr(mail, name, odd)
+                    patch.setattr(smtp, name, odd)
                     assert not await mailer.send(MAIL)
-        lines = [r.getMessage() for r in caplog.records if r.name == "keyturn.server.mail"]
+        lines = [r.getMessage() for r in caplog.records if r.name == "keyturn.server.smtp"]
         assert lines == ["mail to 'ada@example.org' not sent: IndexError"] * 2
 
     async def test_a_text_that_looks_like_an_end_or_like_headers(self) -> None:

@@ -5,6 +5,7 @@ answering requests needs; `wiring` puts it together.
 """
 
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,4 +115,6 @@ def from_environment() -> Starlette:
     """The application of a worker process: settings and logging from the environment."""
     settings = load_settings()
     logs.configure(level=settings.log_level, form=settings.log_format)
-    return create_app(settings)
+    app = create_app(settings)
+    gc.freeze()  # the modules stay: no collection need look through them
+    return app

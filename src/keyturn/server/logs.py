@@ -1,24 +1,24 @@
 """Structured logs on stderr, in which no secret can stand.
 
-Everything goes through the standard library's root logger and one formatter: structlog's events
-and the records of uvicorn, SQLAlchemy and the rest alike. Its last step before rendering masks
-secrets, by field name and by shape; so neither an exception's text nor a library's message gets
-around it. Values are turned to text *before* that step, and cut to a bounded length.
+Everything goes through the standard library's root logger and one formatter: our records and those
+of uvicorn, SQLAlchemy and the rest alike. Its last step before rendering masks secrets, by field
+name and by shape; so neither an exception's text nor a library's message gets around it. Values are
+turned to text *before* that step, and cut to a bounded length.
 
-A request's id stands in `request_id` while it is answered.
+`log.info("event", extra={"fields": {"name": value}})` logs values beside the text. A request's id
+stands in `request_id` while it is answered.
 """
 
 import contextlib
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Literal, TextIO
+from datetime import UTC, datetime
+from typing import Literal, TextIO
 
 import orjson
-import structlog
-from structlog.stdlib import ProcessorFormatter
 
 MASK = "***"
 
@@ -131,31 +131,54 @@ def _clean(name: str, value: object, depth: int = 0) -> object:
     return redact(str(value))
 
 
-def redact_event(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """The last processor before rendering."""
+def redact_event(event: Mapping[str, object]) -> dict[str, object]:
+    """All names and values, masked: the last step before rendering."""
     return {redact(str(name), 200): _clean(str(name), value) for name, value in event.items()}
-
-
-def _add_request_id(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    if (text := request_id.get()) is not None:
-        event["request_id"] = text
-    return event
 
 
 # --- how it is put together ---------------------------------------------------------------
 
+Render = Callable[[dict[str, object]], str]
 
-def _render_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+
+class _Formatter(logging.Formatter):
+    """A record as one event: its text, its fields, and where, when and how grave it was."""
+
+    def __init__(self, render: Render) -> None:
+        super().__init__()
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        event: dict[str, object] = {"event": record.getMessage(), **getattr(record, "fields", {})}
+        if (text := request_id.get()) is not None:
+            event["request_id"] = text
+        event["logger"] = record.name
+        event["level"] = record.levelname.lower()
+        at = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
+        event["timestamp"] = at.isoformat(timespec="microseconds") + "Z"
+        if record.exc_info and record.exc_info[0]:
+            event["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            event["stack"] = record.stack_info
+        return self._render(redact_event(event))
+
+
+def _as_json(event: dict[str, object]) -> str:
     try:
         return orjson.dumps(event).decode()
     except (TypeError, ValueError):  # surrogates, for one: nothing is lost but their form
         return orjson.dumps(
             {k: str(v).encode("utf-8", "replace").decode() for k, v in event.items()}
         ).decode()
+
+
+def _as_text(event: dict[str, object]) -> str:
+    """For people: a line, and tracebacks below it."""
+    below = [str(event.pop(name)) for name in ("stack", "exception") if name in event]
+    head = f"{event.pop('timestamp')} [{event.pop('level'):<8}] {event.pop('event')}"
+    where = f"[{event.pop('logger')}]"
+    fields = (f"{name}={value}" for name, value in event.items())
+    return "\n".join([" ".join([f"{head:<70}", where, *fields]), *below])
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -189,31 +212,8 @@ def configure(
 
     `pins` adds loggers that never go below a level.
     """
-    shared: list[structlog.typing.Processor] = [
-        _add_request_id,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    render: structlog.typing.Processor = _render_json
-    if form == "console":
-        # Exceptions are text by then: a traceback with local variables would show secrets.
-        render = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
     handler = _Handler()
-    handler.setFormatter(
-        ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                redact_event,
-                render,
-            ],
-        )
-    )
+    handler.setFormatter(_Formatter(_as_text if form == "console" else _as_json))
     root = logging.getLogger()
     for old in [h for h in root.handlers if isinstance(h, _Handler)]:
         root.removeHandler(old)
@@ -222,16 +222,3 @@ def configure(
     logging.captureWarnings(True)
     for name, least in {**PINNED, **(pins or {})}.items():
         logging.getLogger(name).setLevel(max(least, root.level))
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            # Here as well: other handlers of the root logger see the event as it is now.
-            structlog.processors.format_exc_info,
-            redact_event,
-            ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,  # `configure` may be called again
-    )

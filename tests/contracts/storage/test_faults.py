@@ -16,8 +16,9 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from keyturn.server.domain.errors import Contended, Unavailable
-from keyturn.server.storage import PostgresLookup, Storage, engine, open_storage, store
+from keyturn.server.storage import Storage, engine, open_storage, store
 from keyturn.server.storage.faults import connecting
+from keyturn.server.storage.lookup_postgres import PostgresLookup
 from keyturn.server.storage.tables import users
 from keyturn.server.storage.unit import Unit
 from keyturn.server.storage.urls import PostgresServer

@@ -4,13 +4,13 @@ cost.
 """
 
 import itertools
+import logging
 import re
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,7 +20,7 @@ from .caller import headers_once
 from .errors import ErrorAnswers
 from .stopping import Stopping
 
-log = structlog.stdlib.get_logger("keyturn.access")
+log = logging.getLogger("keyturn.access")
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -124,11 +124,15 @@ class RequestFrame:
         client = scope.get("client")
         log.info(
             "request",
-            method=scope["method"],
-            path=scope["path"][:200],
-            status=status,
-            ms=round((time.perf_counter() - started) * 1000, 2),
-            peer=client[0] if client else None,
+            extra={
+                "fields": {
+                    "method": scope["method"],
+                    "path": scope["path"][:200],
+                    "status": status,
+                    "ms": round((time.perf_counter() - started) * 1000, 2),
+                    "peer": client[0] if client else None,
+                }
+            },
         )
 
 

@@ -30,9 +30,6 @@ from .follower import Follower
 from .gathering import end
 from .lists import KeptList, State, Truth
 from .memory import LocalCopy
-from .redis import Link, RedisFault
-from .redis_addresses import check_url
-from .shared import SharedCopy, may_evict
 
 __all__ = ["KeptList", "State", "digest", "open_revocation_list", "require_no_eviction"]
 
@@ -86,6 +83,8 @@ async def open_revocation_list(
         stack.push_async_callback(truth.close)
         shared = None
         if redis_url:
+            from .shared import SharedCopy  # Redis's library is large: not for who has none
+
             shared = SharedCopy(
                 redis_url,
                 timeout=redis_timeout,
@@ -112,6 +111,11 @@ async def require_no_eviction(redis_url: str, *, timeout: float = 0.1) -> None:
     A Redis that is away or does not tell is no reason not to start: without it, all is slower and
     as correct. Raises ValueError for a URL that is none of a Redis.
     """
+    # Not for who has no Redis: the library is large.
+    from .redis import Link, RedisFault
+    from .redis_addresses import check_url
+    from .shared import may_evict
+
     check_url(redis_url)
     policy = ""
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..domain.errors import Unavailable
 from ..domain.model import Revocation, RevocationKind
@@ -12,7 +12,9 @@ from .feed import Feed
 from .follower import Follower
 from .gathering import Gathering
 from .memory import LocalCopy, lifted
-from .shared import SharedCopy
+
+if TYPE_CHECKING:
+    from .shared import SharedCopy
 
 #: These never come undone and never get stronger: the local copy's word is final.
 FINAL = frozenset(
@@ -68,7 +70,7 @@ class KeptList:
         local: LocalCopy,
         follower: Follower,
         truth: Truth,
-        shared: SharedCopy | None,
+        shared: "SharedCopy | None",
         feed: Feed,
     ) -> None:
         #: What resource servers follow.

@@ -12,6 +12,7 @@ from ..domain.records import transient
 from ..domain.sessions import Lifetimes, RefreshState
 from ..domain.tokens import AccessToken
 from .audiences import OWN, Target
+from .memo import Memo
 from .ports import (
     AccessTokens,
     Clock,
@@ -20,7 +21,6 @@ from .ports import (
     RevocationList,
     Store,
 )
-from .recent_keys import MOST
 from .single_token import SingleToken
 
 #: Endpoints that a token lists (each takes 40 bytes); with more it says where to ask.
@@ -63,24 +63,16 @@ class Issuing:
         self._revocations = revocations
         self._lifetimes = lifetimes
         self._clock = clock
-        self._granted: dict[int, tuple[KeyRecord, str | None, Authority]] = {}
+        self._granted: Memo[Authority] = Memo()
         self._single = SingleToken(store, lookup, revocations, lifetimes)
 
     def authorise(
         self, record: KeyRecord, tenant_id: str | None, scope: frozenset[str] | None
     ) -> Authority:
         """What an exchange of this key may carry. Raises Refusal (see domain.authority)."""
-        if scope is not None:
-            return granted(record, tenant_id=tenant_id, scope=scope)
-        # Of a record that is used again (recent_keys) it is the same again.
-        known = self._granted.get(id(record))
-        if known is not None and known[0] is record and known[1] == tenant_id:
-            return known[2]
-        authority = granted(record, tenant_id=tenant_id, scope=None)
-        if len(self._granted) >= MOST:
-            self._granted.clear()
-        self._granted[id(record)] = (record, tenant_id, authority)
-        return authority
+        return self._granted.of(
+            (record,), (tenant_id, scope), lambda: granted(record, tenant_id=tenant_id, scope=scope)
+        )
 
     async def take_over(
         self,

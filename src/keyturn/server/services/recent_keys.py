@@ -20,7 +20,7 @@ T = TypeVar("T")
 #: How long a record is used, in seconds from when its reading began.
 GOOD_FOR = 1.0
 #: Most records that are kept, and most roles of one that is: the memory they take is bounded.
-MOST = 2_000
+MOST = 1_000
 MOST_ROLES = 60
 
 _Asked = tuple[str, tuple[str, ...] | None, str, int]

@@ -14,6 +14,7 @@ from ..domain.records import transient
 from ..domain.sessions import Lifetimes, RefreshState, is_retry, outdated, successor
 from ..domain.trail import Actor, AuditEvent
 from .credentials import Evidence, why_not
+from .memo import Memo
 from .ports import (
     Clock,
     KeyLookup,
@@ -52,6 +53,7 @@ class Refreshing:
         self._revocations = revocations
         self._lifetimes = lifetimes
         self._clock = clock
+        self._regranted: Memo[Authority] = Memo()
 
     async def open(
         self,
@@ -88,7 +90,11 @@ class Refreshing:
         scope: frozenset[str] | None,
     ) -> Authority:
         """What the refreshed token may carry. Raises Refusal (see domain.authority)."""
-        return regranted(record, state.ceiling, tenant_id=tenant_id, scope=scope)
+        return self._regranted.of(
+            (record, state.ceiling),
+            (tenant_id, scope),
+            lambda: regranted(record, state.ceiling, tenant_id=tenant_id, scope=scope),
+        )
 
     async def refuse_if_reused(self, opened: Opened, actor: Actor) -> None:
         """For a refresh that is refused anyway: a spent token ends its session all the same.

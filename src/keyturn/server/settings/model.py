@@ -8,16 +8,10 @@ import os
 import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
 
 from ..domain.sessions import Lifetimes
 from .checks import (
@@ -59,12 +53,10 @@ def _origin(values: dict[str, Any]) -> str:
     return f"{url.scheme}://{url.netloc}"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The server's settings. Times are in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_ignore_empty=True,
+    model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         validate_default=True,
@@ -121,7 +113,7 @@ class Settings(BaseSettings):
     master_secret: SecretStr = setting(
         "secret", SecretStr(""), "What all keys derive from: 32 characters or more. Required."
     )
-    previous_master_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = setting(
+    previous_master_secrets: tuple[SecretStr, ...] = setting(
         "secrets, one a line", (), "Earlier master secrets, newest first: still read, never used."
     )
     signing_algorithm: Literal["ES256", "RS256", "Ed25519"] = setting(
@@ -148,7 +140,7 @@ class Settings(BaseSettings):
         "seconds", 10, "How long a spent refresh token gets the same successor; 0 is strict.",
         ge=0, le=300,
     )  # fmt: skip
-    grants: Annotated[frozenset[Grant], NoDecode] = setting(
+    grants: frozenset[Grant] = setting(
         "list",
         frozenset({"password", "client_credentials", "refresh_token", "token_exchange"}),
         "Grants that are answered, separated by commas.",
@@ -178,7 +170,7 @@ class Settings(BaseSettings):
         ge=1,
         le=100_000,
     )
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = setting(
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = setting(
         "list", (), "Networks (CIDR, by commas) whose `X-Forwarded-For` is believed."
     )
     shutdown_drain: int = setting(
@@ -197,18 +189,6 @@ class Settings(BaseSettings):
     access_log: Literal["off", "errors", "all"] = setting(
         "off, errors, all", "errors", "Which requests are logged; errors: status 400 and above."
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only the arguments: `load_settings` does the reading."""
-        return (init_settings,)
 
     @field_validator("grants", "trusted_proxies", mode="before")
     @classmethod

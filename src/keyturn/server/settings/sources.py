@@ -16,7 +16,6 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-from pydantic_settings import EnvSettingsSource
 
 from .model import CONFIG, FROM_FILE, PREFIX, Settings, SettingsError, env_name
 
@@ -43,7 +42,7 @@ def load_settings(
         **overrides,
     }
     try:
-        settings = Settings(**given)  # type: ignore[arg-type]  # checked by pydantic
+        settings = Settings(**given)
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from None  # its cause would show the values
     for name in require:
@@ -120,7 +119,10 @@ def _read_config(path: Path) -> dict[str, object]:
 
 
 def _read_environment() -> dict[str, object]:
-    values: dict[str, object] = dict(EnvSettingsSource(Settings)())
+    given = {name.upper(): text for name, text in os.environ.items() if text}
+    values: dict[str, object] = {
+        name: given[env_name(name)] for name in Settings.model_fields if env_name(name) in given
+    }
     # Kubernetes injects this for a Service named "keyturn"; a plain parse error would puzzle.
     if str(values.get("port", "")).startswith("tcp://"):
         raise SettingsError(

@@ -10,22 +10,24 @@ Beside the domain's errors there is one: StorageNotReady, when the schema is not
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..domain.errors import StorageNotReady
-from .driver import Lines
 from .engine import postgres_engine, sqlite_engine
-from .lookup_postgres import PostgresLookup
 from .lookup_sqlite import SqliteLookup
+from .migration import migrate
 from .notifications import Notifications
 from .schema import REVISIONS, require_schema, revision_of
 from .steps import DatabaseSteps, PostgresSteps
 from .store import DatabaseStore
 from .urls import SqliteFile, is_sqlite, parse_url
 
+if TYPE_CHECKING:
+    from .lookup_postgres import PostgresLookup
+
 __all__ = [
     "REVISIONS",
     "DatabaseStore",
-    "PostgresLookup",
     "SqliteLookup",
     "Storage",
     "StorageNotReady",
@@ -36,19 +38,12 @@ __all__ = [
 ]
 
 
-async def migrate(url: str) -> str | None:
-    """Makes or updates the schema, and gives the revision it had; see `migration.migrate`."""
-    from .migration import migrate as work  # Alembic costs a start a fifth of a second
-
-    return await work(url)
-
-
 @dataclass(frozen=True, slots=True)
 class Storage:
     """An open database: `store` for units of work, `lookup` and `steps` for the hot paths."""
 
     store: DatabaseStore
-    lookup: PostgresLookup | SqliteLookup
+    lookup: "PostgresLookup | SqliteLookup"
     steps: PostgresSteps | DatabaseSteps
 
 
@@ -79,6 +74,10 @@ async def open_storage(
             finally:
                 await finding.close()
         else:
+            # Not for who uses SQLite: they bring the other driver.
+            from .driver import Lines
+            from .lookup_postgres import PostgresLookup
+
             reading, writing = (Lines(target, size=pool_size, wait=wait) for _ in range(2))
             store = DatabaseStore(engine, Notifications(target))
             try:

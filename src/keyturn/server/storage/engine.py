@@ -2,10 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiosqlite
-import asyncpg
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -13,6 +11,10 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from .faults import connecting
 from .urls import PostgresServer, SqliteFile
+
+if TYPE_CHECKING:
+    import aiosqlite
+    import asyncpg
 
 # At DEBUG it prints every statement with its parameters: hashes and sealed keys (promise P8).
 logging.getLogger("aiosqlite").setLevel(logging.INFO)
@@ -54,6 +56,8 @@ async def connect_postgres(
     a replaced connection finds the new one (`target_session_attrs`, several hosts in the URL).
     Raises Unavailable, in words.
     """
+    import asyncpg  # not for who uses SQLite
+
     chosen: dict[str, Any] = {}
     if "target_session_attrs=" not in server.dsn:
         chosen["target_session_attrs"] = "read-write"
@@ -106,8 +110,9 @@ def sqlite_engine(file: SqliteFile, *, wait: float) -> AsyncEngine:
     several would poll each other's file lock. Reads in transactions queue, too: the one read
     that must not wait has its own connection (`lookup_sqlite`).
     """
+    import aiosqlite  # not for who uses PostgreSQL
 
-    async def connect(*_: object, **__: object) -> aiosqlite.Connection:
+    async def connect(*_: object, **__: object) -> "aiosqlite.Connection":
         # mode=rw: a database that went missing is a fault, not a new and empty one.
         connection = aiosqlite.connect(file.uri("rw"), uri=True, timeout=wait)
         connection._thread.daemon = True  # a lost connection must not keep the process alive

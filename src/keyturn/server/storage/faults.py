@@ -8,10 +8,11 @@ names an outcome), and mistakes in the SQL stay what they are: a 503 would hide 
 import errno
 import socket
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-import asyncpg
 from sqlalchemy import exc
 
 from ..domain.errors import Contended, KeyturnError, Unavailable
@@ -27,6 +28,8 @@ _CONTENDED = ("40P01", "40001")
 
 # SQLite's result codes for a wrong statement: ERROR, CONSTRAINT, MISMATCH, MISUSE, RANGE.
 _SQLITE_STATEMENT_FAULTS = (1, 19, 20, 21, 25)
+
+_SQLITE_ERRORS = (sqlite3.Error, OSError, TimeoutError)
 
 
 @contextmanager
@@ -47,15 +50,14 @@ def translated() -> Iterator[None]:
         raise _unavailable(error.orig) from error
     except exc.TimeoutError as error:
         raise Unavailable("no database connection became free in time") from error
-    except _DRIVER_ERRORS as error:
+    except _driver_errors() as error:
         if not is_fault(error):
             raise
         raise _unavailable(error) from error
 
 
 def _unavailable(error: BaseException) -> Unavailable:
-    driver = error.__cause__ if isinstance(error.__cause__, _DRIVER_ERRORS) else error
-    lost = getattr(driver, "sqlstate", None) in _CONTENDED
+    lost = getattr(_of_driver(error), "sqlstate", None) in _CONTENDED
     return (Contended if lost else Unavailable)(_describe(error))
 
 
@@ -66,9 +68,11 @@ def connecting(where: str, database: str) -> Iterator[None]:
     Wrap the driver's connecting alone. `where` is host and port. The drivers' own messages name
     the user.
     """
+    import asyncpg  # not for who uses SQLite
+
     try:
         yield
-    except _DRIVER_ERRORS as error:
+    except _driver_errors() as error:
         if not is_fault(error):
             raise
         server = where or "PostgreSQL"
@@ -103,34 +107,42 @@ def _refused(error: OSError) -> bool:
 
 def is_fault(error: BaseException) -> bool:
     """Whether a driver's error says that the database cannot answer now."""
-    driver = error.__cause__ if isinstance(error.__cause__, _DRIVER_ERRORS) else error
+    driver = _of_driver(error)
     if isinstance(driver, sqlite3.Error):
         code = getattr(driver, "sqlite_errorcode", None)
         if code is None:
             return isinstance(driver, sqlite3.OperationalError)
         return (code & 0xFF) not in _SQLITE_STATEMENT_FAULTS
-    if isinstance(driver, asyncpg.InvalidCachedStatementError):
-        return True  # The schema moved under a prepared statement: the next try prepares anew.
     state = getattr(driver, "sqlstate", None)
     if state == _FOREIGN_KEY:
         return True  # What it names was deleted at the same time: the next try will see that.
     if isinstance(state, str):
+        # A prepared statement under which the schema moved is none of these (0A000): the next
+        # try prepares anew.
         return not state.startswith(_STATEMENT_FAULTS)
     # asyncpg's own refusals of a parameter are ValueErrors, too; those are mistakes.
     return not isinstance(driver, ValueError | TypeError)
 
 
 def _describe(error: BaseException) -> str:
-    driver = error.__cause__ if isinstance(error.__cause__, _DRIVER_ERRORS) else error
+    driver = _of_driver(error)
     code = getattr(driver, "sqlstate", None) or getattr(driver, "sqlite_errorname", None)
     return f"database: {type(driver).__name__}" + (f" ({code})" if code else "")
 
 
-_DRIVER_ERRORS = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    sqlite3.Error,
-    OSError,
-    TimeoutError,
-)
+def _of_driver(error: BaseException) -> BaseException:
+    """What SQLAlchemy's adapter wrapped, or the error itself."""
+    cause = error.__cause__
+    return cause if isinstance(cause, _driver_errors()) else error
+
+
+def _driver_errors() -> tuple[type[BaseException], ...]:
+    asyncpg: Any = sys.modules.get("asyncpg")
+    if asyncpg is None:  # who was not imported has raised nothing
+        return _SQLITE_ERRORS
+    return (
+        *_SQLITE_ERRORS,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    )

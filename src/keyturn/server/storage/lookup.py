@@ -1,8 +1,9 @@
 """What both lookups share: which input can be found at all, and the record made of the rows."""
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+
+import orjson
 
 from ..domain.errors import invalid_request
 from ..domain.ids import parse_id
@@ -123,11 +124,11 @@ def _old_secret(row: KeyRow) -> OldSecret | None:
 def _opened(row: KeyRow) -> frozenset[str] | None:
     if row.endpoint_ids is None:
         return None
-    openings: list[list[list[str]]] = json.loads(row.openings or "[]")
+    openings: list[list[list[str]]] = orjson.loads(row.openings or "[]")
     names = {name for groups in openings for group in groups for name in group}
     # An endpoint may come to administer after it was listed (F6): the list does not give that.
     return frozenset(names - ADMINISTERING)
 
 
 def _texts(listed: str | None) -> tuple[str, ...] | None:
-    return None if listed is None else tuple(json.loads(listed))
+    return None if listed is None else tuple(orjson.loads(listed))

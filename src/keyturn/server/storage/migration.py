@@ -1,4 +1,4 @@
-"""Brings a database to this version's schema. Imported only where that is done: Alembic is slow."""
+"""Brings a database to this version's schema. Alembic, which is slow, is for one that is behind."""
 
 import asyncio
 import os
@@ -6,9 +6,8 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from ..domain.permissions import BUILT_IN_ROLES
@@ -18,6 +17,9 @@ from .schema import MIGRATION_SECONDS, REVISIONS, current_revision, engine_for_s
 from .tables import roles
 from .unit import Unit
 from .urls import SqliteFile, parse_url
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # Any number, as long as nobody else in the database takes it: "keyturn" in ASCII.
 _ADVISORY_LOCK = 0x6B657974_75726E
@@ -48,15 +50,18 @@ async def migrate(url: str) -> str | None:
                         text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK}
                     )
                 found = await connection.run_sync(current_revision)
-                if found is None or found in REVISIONS:
+                if found is None or found in REVISIONS[:-1]:
                     await connection.run_sync(_upgrade)
+                if found is None or found in REVISIONS:
                     await _keep_built_in_roles(Unit(connection))
                 return found
     finally:
         await engine.dispose()
 
 
-def _config() -> Config:
+def _config() -> "Config":
+    from alembic.config import Config  # as below
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     # Alembic splits lists of paths by itself otherwise, and warns of it.
@@ -65,6 +70,8 @@ def _config() -> Config:
 
 
 def _upgrade(connection: Connection) -> None:
+    from alembic import command  # a quarter of a second, which most starts need not spend
+
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -8,6 +8,7 @@ releases of a compressor may differ.
 
 import base64
 import binascii
+from typing import Any
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -22,6 +23,10 @@ PREFIX = "ktr_"
 #: Longest text that is looked at, in bytes. The largest state (20 tenants) stays well below.
 MAX_TEXT = 48_000
 _FORMAT = b"keyturn refresh 1"
+# What `_encode` writes, audiences and all.
+_ITEMS = 11
+#: Most different ceilings that are kept in memory, opened.
+MOST_CEILINGS = 1_000
 
 
 class RefreshSealer:
@@ -32,6 +37,8 @@ class RefreshSealer:
         self._keys = keys
         self._version = keys.version.to_bytes(4, "big")
         self._current = AESSIV(keys.current)
+        # Of the refresh tokens of a user most have the same: what follows from it is kept, too.
+        self._ceilings: dict[bytes, Authority] = {}
 
     def seal(self, state: RefreshState) -> str:
         """The token of `state`; the same text each time."""
@@ -55,9 +62,23 @@ class RefreshSealer:
             return None
         siv = self._current if version == self._version else AESSIV(key)
         try:
-            return _decode(siv.decrypt(raw[4:], [_FORMAT, version]))
+            return self._decode(siv.decrypt(raw[4:], [_FORMAT, version]))
         except InvalidTag:
             return None
+
+    def _decode(self, data: bytes) -> RefreshState:
+        [session_id, generation, key_id, expires_at, ends_at, *ceiling, epoch, audiences] = _read(
+            data
+        )
+        text = orjson.dumps(ceiling)
+        known = self._ceilings.get(text)
+        if known is None:
+            if len(self._ceilings) >= MOST_CEILINGS:
+                self._ceilings.clear()
+            known = self._ceilings[text] = _ceiling(*ceiling)
+        return RefreshState(
+            session_id, generation, key_id, expires_at, ends_at, known, epoch, tuple(audiences)
+        )
 
 
 def _encode(state: RefreshState) -> bytes:
@@ -81,35 +102,25 @@ def _encode(state: RefreshState) -> bytes:
     )
 
 
-def _decode(data: bytes) -> RefreshState:
-    [
-        session_id,
-        generation,
-        key_id,
-        expires_at,
-        session_ends_at,
+def _read(data: bytes) -> list[Any]:
+    """What `_encode` wrote; it leaves out audiences when there are none."""
+    items: list[Any] = orjson.loads(data)
+    return items if len(items) == _ITEMS else [*items, ()]
+
+
+def _ceiling(
+    tenant_id: str | None,
+    tenants: dict[str, tuple[list[str], int]] | None,
+    sets: list[list[int]],
+    names: list[str],
+) -> Authority:
+    if tenants is None:
+        return Authority(tenant_id, None)
+    permissions = [frozenset(names[n] for n in item) for item in sets]
+    return Authority(
         tenant_id,
-        tenants,
-        sets,
-        names,
-        epoch,
-        *audiences,
-    ] = orjson.loads(data)
-    listed: dict[str, Carried] | None = None
-    if tenants is not None:
-        permissions = [frozenset(names[n] for n in item) for item in sets]
-        listed = {
+        {
             tenant: Carried(tuple(roles), permissions[index])
             for tenant, (roles, index) in tenants.items()
-        }
-    ceiling = Authority(tenant_id, listed)
-    return RefreshState(
-        session_id,
-        generation,
-        key_id,
-        expires_at,
-        session_ends_at,
-        ceiling,
-        epoch,
-        tuple(audiences[0]) if audiences else (),
+        },
     )
