@@ -11,8 +11,6 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from ..domain.model import KeyRecord, Role
 from .faults import translated
 from .lookup import Asked, Held, KeyRow, check, record
@@ -121,14 +119,14 @@ class SqliteLookup:
             return None
         *columns, narrowed = found
         row = _key_row(columns)
-        kept = None if narrowed is None else frozenset(orjson.loads(narrowed))
+        kept = None if narrowed is None else frozenset(json.loads(narrowed))
         held: dict[str, list[Role]] = {}
         roles: dict[str, Role] = {}
         for top, role_id, name, permissions, owner in self._connection.execute(
             _MEMBERSHIPS, (row.user_id,)
         ):
             if kept is None or role_id in kept:
-                role = Role(role_id, name, frozenset(orjson.loads(permissions)), owner)
+                role = Role(role_id, name, frozenset(json.loads(permissions)), owner)
                 roles[role_id] = role
                 held.setdefault(top, []).append(role)
         wanted = json.dumps(self._wanted(asked, row.tenant_id, held))
