@@ -6,6 +6,7 @@ It runs in a thread of its own. A store that is broken through it is away for th
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Coroutine
 from typing import Any
@@ -63,7 +64,10 @@ class Proxy:
         self._do(self._reset())
 
     def cut_at_commit(self, needle: bytes, *, arrives: bool, silent: bool = False) -> CommitCut:
-        """Waits for the COMMIT of the next transaction that sends `needle`; see `CommitCut`."""
+        """Waits for the COMMIT of the next transaction that sends `needle`; see `CommitCut`.
+
+        A statement that sends it outside of a transaction is one of its own.
+        """
         cut = self._cut = CommitCut(needle, arrives=arrives, silent=silent)
         return cut
 
@@ -121,13 +125,15 @@ class Proxy:
 
     async def _forth(self, connection: _Connection) -> None:
         """From the node to the store."""
-        named = False
+        named = begun = False
         while data := await connection.from_node():
             cut = self._cut
+            begun = b"BEGIN" in data or (begun and not _ENDS.search(data))
             if cut is not None and cut.target in {None, connection}:
                 # A new transaction names it anew.
                 named = cut.needle in data or (named and b"BEGIN" not in data)
-                if named and b"COMMIT" in data:
+                # A statement outside of any commits by itself.
+                if named and (b"COMMIT" in data or not begun):
                     cut.target = connection
                     if not cut.arrives:
                         self._strike(cut, connection)
@@ -153,6 +159,10 @@ class Proxy:
         if not cut.silent:
             connection.reset()
         cut.done.set()
+
+
+#: What ends a transaction.
+_ENDS = re.compile(b"COMMIT|ROLLBACK")
 
 
 class _Connection:

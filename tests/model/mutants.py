@@ -59,6 +59,7 @@ async def _advance_without_comparing(
         "UPDATE sessions SET generation = $2, rotated_at = clock_timestamp() WHERE id = $1"
         " RETURNING rotated_at",
         (state.session_id, state.generation + 1),
+        reads=False,
     )
     return None if row is None else row["rotated_at"]
 

@@ -138,6 +138,8 @@ def redact_event(event: Mapping[str, object]) -> dict[str, object]:
 
 # --- how it is put together ---------------------------------------------------------------
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 Render = Callable[[dict[str, object]], str]
 
 
@@ -178,7 +180,9 @@ def _as_text(event: dict[str, object]) -> str:
     head = f"{event.pop('timestamp')} [{event.pop('level'):<8}] {event.pop('event')}"
     where = f"[{event.pop('logger')}]"
     fields = (f"{name}={value}" for name, value in event.items())
-    return "\n".join([" ".join([f"{head:<70}", where, *fields]), *below])
+    line = " ".join([f"{head:<70}", where, *fields])
+    # What a request says must not look like a line of its own, nor move the cursor.
+    return "\n".join([_CONTROL.sub(lambda found: repr(found[0])[1:-1], line), *below])
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from keyturn.server.domain.errors import Refusal, Unavailable, bad_client
-from keyturn.server.domain.model import KeyHash, KeyRecord, Role, TenantRole, UserKind
+from keyturn.server.domain.model import KeyHash, KeyRecord, UserKind
 from keyturn.server.services.ports import KeyLookup
-from keyturn.server.services.recent_keys import GOOD_FOR, MOST, MOST_ROLES, RecentKeys
+from keyturn.server.services.recent_keys import GOOD_FOR, MOST, MOST_WEIGHT, RecentKeys
 
 KEY = KeyRecord(
     key_id="k",
@@ -58,8 +58,9 @@ class World:
 
     async def read(self, key_id: str = "k", tenants: Sequence[str] | None = None) -> int:
         """How many reads of the database that took."""
-        before = self.database.reads
-        await self.keys.reading().find(key_id, tenants=tenants)
+        before, reading = self.database.reads, self.keys.reading()
+        await reading.find(key_id, tenants=tenants)
+        reading.keep()
         return self.database.reads - before
 
 
@@ -101,6 +102,7 @@ class TestReading:
         reading = world.keys.reading(anew=True)
         found = await reading.find("k")
         assert (found and found.epoch, reading.recent) == (4, False)
+        reading.keep()
         kept = await world.keys.reading().find("k")
         assert kept
         assert kept.epoch == 4
@@ -108,6 +110,7 @@ class TestReading:
     async def test_says_whether_it_found_what_was_kept(self, world: World) -> None:
         first, second = world.keys.reading(), world.keys.reading()
         await first.find("k")
+        first.keep()
         await second.find("k")
         assert (first.recent, second.recent) == (False, True)
 
@@ -191,13 +194,32 @@ class TestBounds:
         assert await world.read("0") == 1
         assert await world.read(str(MOST)) == 0
 
-    async def test_one_with_very_many_roles_is_not_kept(self, world: World) -> None:
-        role = Role("r", "reader", frozenset())
-        held = tuple(TenantRole(str(n), "", role) for n in range(MOST_ROLES + 1))
-        world.database.record = replace(KEY, roles=held)
-        assert [await world.read(), await world.read()] == [1, 1]
-        world.database.record = replace(KEY, roles=held[1:])
-        assert [await world.read(), await world.read()] == [1, 0]
+    async def test_what_all_of_them_weigh_is_bounded(self, world: World) -> None:
+        listed = tuple(str(number) for number in range(MOST_WEIGHT // 10))
+        world.database.record = replace(KEY, endpoint_ids=listed)
+        for number in range(30):
+            await world.read(str(number))
+        assert len(world.keys._kept) < 10
+        assert world.keys._weight <= MOST_WEIGHT
+        assert await world.read("29") == 0
+
+    async def test_what_is_over_is_dropped(self, world: World) -> None:
+        for number in range(5):
+            await world.read(str(number))
+        world.now += GOOD_FOR
+        await world.read("new")
+        assert len(world.keys._kept) == 1
+
+    async def test_what_served_nobody_is_not_kept(self, world: World) -> None:
+        await world.keys.reading().find("k")
+        assert await world.read() == 1
+        with pytest.raises(Refusal):
+            await world.keys.look(self._refused)
+        assert await world.read("other") == 1
+
+    async def _refused(self, keys: KeyLookup) -> int:
+        await keys.find("other")
+        raise bad_client("a wrong secret")
 
 
 class TestLook:

@@ -163,7 +163,8 @@ class Lingering(asyncio.Transport):
         self._transport = transport
         self._loop = loop
         self._timers: list[asyncio.TimerHandle] = []
-        self._unsent: list[bytes | bytearray | memoryview] = []
+        self._held: bytes | bytearray | memoryview | None = None
+        self._sending: asyncio.Handle | None = None
 
     def close(self) -> None:
         """Ends it when all is sent, and either the client has closed or LINGER is over."""
@@ -187,6 +188,7 @@ class Lingering(asyncio.Transport):
 
     def lost(self) -> None:
         """The connection is no more."""
+        self._unhold()
         for timer in self._timers:
             timer.cancel()
 
@@ -196,19 +198,33 @@ class Lingering(asyncio.Transport):
 
     def abort(self) -> None:
         """Ends it at once, whatever is unsent."""
-        self._unsent.clear()
+        self._unhold()
         self._transport.abort()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends in a moment: an answer's head and body go out by one system call, not by two."""
-        if not self._unsent:
-            self._loop.call_soon(self._send)
-        self._unsent.append(data)
+        """Sends. A head is held for its body, which is written in the same moment: both go out by
+        one system call, not by two.
+        """
+        if self.is_closing():
+            return
+        if self._held is None:
+            self._held, self._sending = data, self._loop.call_soon(self._send)
+        else:
+            held = self._unhold()
+            self._transport.write(held + bytes(data))
 
     def _send(self) -> None:
-        if self._unsent:
-            self._transport.write(b"".join(self._unsent))
-            self._unsent.clear()
+        """What was held, if nothing followed it."""
+        held = self._unhold()
+        if held and not self._transport.is_closing():
+            self._transport.write(held)
+
+    def _unhold(self) -> bytes:
+        held, self._held = self._held, None
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        return b"" if held is None else bytes(held)
 
     def pause_reading(self) -> None:
         """Until `resume_reading`."""

@@ -105,6 +105,7 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
             body: dict[str, Any] = grant.create_token_response()[1]
         except OAuth2Error as error:
             raise _refusal(error, request) from None
+        request.reading.keep()
         return body
 
     def save_token(self, token: dict[str, Any], request: TokenRequest) -> None:

@@ -157,6 +157,8 @@ class Feed:
     # --- what is heard ---------------------------------------------------------------------
 
     def _hear(self, entries: Sequence[Revocation]) -> None:
+        if not entries:  # something may have changed that is no news here
+            return
         for entry in entries:
             subject = (entry.kind, entry.subject)
             self._count += 1

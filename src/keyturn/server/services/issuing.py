@@ -70,6 +70,8 @@ class Issuing:
         self, record: KeyRecord, tenant_id: str | None, scope: frozenset[str] | None
     ) -> Authority:
         """What an exchange of this key may carry. Raises Refusal (see domain.authority)."""
+        if record.endpoint_ids is not None:  # too large to be held on to
+            return granted(record, tenant_id=tenant_id, scope=scope)
         return self._granted.of(
             (record,), (tenant_id, scope), lambda: granted(record, tenant_id=tenant_id, scope=scope)
         )

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 #: Most results that are kept.
-MOST = 1_000
+MOST = 500
 
 
 class Memo(Generic[T]):

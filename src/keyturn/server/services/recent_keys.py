@@ -2,13 +2,15 @@
 
 Nothing is ever refused by a record that may be outdated. And what is granted by one is what would
 have been granted `GOOD_FOR` seconds ago: a token made of it carries the epoch of that time, so that
-whatever was revoked since has ended it before it is given out (promise P4). All records are
-forgotten as soon as this node makes a change, or hears of another node's.
+whatever was revoked since has ended it before it is given out (promise P4). What ends nothing that
+was given out (a secret that is replaced while its sessions go on) is so known within a second. All
+records are forgotten as soon as this node makes a change, or hears of another node's.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ..domain.errors import Refusal
@@ -19,11 +21,21 @@ T = TypeVar("T")
 
 #: How long a record is used, in seconds from when its reading began.
 GOOD_FOR = 1.0
-#: Most records that are kept, and most roles of one that is: the memory they take is bounded.
+#: Most records that are kept, and what all of them may weigh: about 100 bytes each.
 MOST = 1_000
-MOST_ROLES = 60
+MOST_WEIGHT = 100_000
 
 _Asked = tuple[str, tuple[str, ...] | None, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read: good until `end`, unless anything was `forgotten` since."""
+
+    asked: _Asked
+    record: KeyRecord | None
+    end: float
+    forgotten: int
 
 
 class RecentKeys:
@@ -35,6 +47,7 @@ class RecentKeys:
         self._clock = clock
         # In the order of their ends, but for the time that each took to be read.
         self._kept: dict[_Asked, tuple[float, KeyRecord]] = {}
+        self._weight = 0
         # Which forgetting was the latest: what began to be read before it is not kept.
         self._forgotten = 0
         # Who asks for what is being read waits for that: a key that all use is read once.
@@ -43,6 +56,7 @@ class RecentKeys:
     def forget(self, _news: object = None) -> None:
         """Something has changed, here or elsewhere: all that was read is read anew."""
         self._kept.clear()
+        self._weight = 0
         self._under_way.clear()
         self._forgotten += 1
 
@@ -58,12 +72,18 @@ class RecentKeys:
         reading = self.reading()
         try:
             result = await use(reading)
+            if result is not None:
+                reading.keep()
             if result is not None or not reading.recent:
                 return result
         except Refusal:
             if not reading.recent:
                 raise
-        return await use(self.reading(anew=True))
+        reading = self.reading(anew=True)
+        result = await use(reading)
+        if result is not None:
+            reading.keep()
+        return result
 
     def recent(self, asked: _Asked) -> KeyRecord | None:
         """What was found a moment ago."""
@@ -74,42 +94,61 @@ class RecentKeys:
         """What somebody else is reading. It is cancelled if that comes to nothing."""
         return self._under_way.get(asked)
 
-    async def read(self, asked: _Asked) -> KeyRecord | None:
+    async def read(self, asked: _Asked) -> Found:
         """What there is now. Raises what the lookup raises."""
         told: asyncio.Future[KeyRecord | None] = asyncio.get_running_loop().create_future()
         self._under_way[asked] = told
         try:
-            record = await self._read(asked)
-            told.set_result(record)
-            return record
+            found = await self._read(asked)
+            told.set_result(found.record)
+            return found
         finally:
             told.cancel()
             if self._under_way.get(asked) is told:
                 del self._under_way[asked]
 
-    async def _read(self, asked: _Asked) -> KeyRecord | None:
+    async def _read(self, asked: _Asked) -> Found:
         began, forgotten = self._clock(), self._forgotten
         key_id, tenants, after, limit = asked
         record = await self._lookup.find(key_id, tenants=tenants, after=after, limit=limit)
-        if record is not None and forgotten == self._forgotten and len(record.roles) <= MOST_ROLES:
-            self._keep(asked, began + GOOD_FOR, record)
-        return record
+        return Found(asked, record, began + GOOD_FOR, forgotten)
 
-    def _keep(self, asked: _Asked, end: float, record: KeyRecord) -> None:
-        self._kept.pop(asked, None)
-        self._kept[asked] = (end, record)
-        if len(self._kept) > MOST:
-            del self._kept[next(iter(self._kept))]
+    def keep(self, found: Found) -> None:
+        """For whoever asks next: unless something has changed since it began to be read."""
+        if found.record is None or found.forgotten != self._forgotten:
+            return
+        self._drop(found.asked)
+        self._kept[found.asked] = (found.end, found.record)
+        self._weight += _weight(found.record)
+        now = self._clock()
+        while self._kept:
+            oldest = next(iter(self._kept))
+            crowded = len(self._kept) > MOST or self._weight > MOST_WEIGHT
+            if not crowded and now < self._kept[oldest][0]:
+                return
+            self._drop(oldest)
+
+    def _drop(self, asked: _Asked) -> None:
+        kept = self._kept.pop(asked, None)
+        if kept is not None:
+            self._weight -= _weight(kept[1])
+
+
+def _weight(record: KeyRecord) -> int:
+    """How much there is in it; a plain key's is about 50."""
+    lists = (record.endpoint_ids or (), record.networks or (), record.opened or ())
+    return 20 + sum(map(len, lists)) + sum(5 + len(item.role.permissions) for item in record.roles)
 
 
 class Reading:
     """One call's way to the keys. Implements `ports.KeyLookup`."""
 
-    __slots__ = ("_anew", "_keys", "recent")
+    __slots__ = ("_anew", "_found", "_keys", "recent")
 
     def __init__(self, keys: RecentKeys, anew: bool) -> None:
         self._keys = keys
         self._anew = anew
+        self._found: list[Found] = []
         #: Whether any record that was found may be outdated.
         self.recent = False
 
@@ -131,4 +170,11 @@ class Reading:
             if record is not None:
                 self.recent = True
                 return record
-        return await self._keys.read(asked)
+        found = await self._keys.read(asked)
+        self._found.append(found)
+        return found.record
+
+    def keep(self) -> None:
+        """What was read did: it is kept. Nobody fills the memory with what they may not use."""
+        for found in self._found:
+            self._keys.keep(found)

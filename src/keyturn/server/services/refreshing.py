@@ -90,6 +90,8 @@ class Refreshing:
         scope: frozenset[str] | None,
     ) -> Authority:
         """What the refreshed token may carry. Raises Refusal (see domain.authority)."""
+        if record.endpoint_ids is not None:  # too large to be held on to
+            return regranted(record, state.ceiling, tenant_id=tenant_id, scope=scope)
         return self._regranted.of(
             (record, state.ceiling),
             (tenant_id, scope),

@@ -76,9 +76,10 @@ async def open_storage(
         else:
             # Not for who uses SQLite: they bring the other driver.
             from .driver import Lines
-            from .lookup_postgres import PostgresLookup
+            from .lookup_postgres import LOOKUP_SECONDS, PostgresLookup
 
-            reading, writing = (Lines(target, size=pool_size, wait=wait) for _ in range(2))
+            reading = Lines(target, size=pool_size, wait=wait, patience=LOOKUP_SECONDS)
+            writing = Lines(target, size=pool_size, wait=wait)
             store = DatabaseStore(engine, Notifications(target))
             try:
                 yield Storage(store, PostgresLookup(reading), PostgresSteps(writing))

@@ -35,6 +35,10 @@ _STALE = (
 )
 
 
+# Some of those are of a statement that took too long: it is not to be run twice for that.
+_SLOW = (TimeoutError, asyncpg.QueryCanceledError)
+
+
 @dataclass(slots=True)
 class _Line:
     connection: "asyncpg.Connection[asyncpg.Record]"
@@ -42,22 +46,27 @@ class _Line:
 
 
 class Lines:
-    """At most `size` connections; `wait` is the time for a free one, in seconds."""
+    """At most `size` connections; `wait` is the time for a free one, `patience` that for a
+    statement, both in seconds.
+    """
 
-    def __init__(self, server: PostgresServer, *, size: int, wait: float) -> None:
+    def __init__(
+        self, server: PostgresServer, *, size: int, wait: float, patience: float = STATEMENT_SECONDS
+    ) -> None:
         self._server = server
         self._wait = wait
+        self._patience = patience
         self._free = asyncio.Semaphore(size)
         self._idle: list[_Line] = []
         self._closed = False
 
     async def fetch(
-        self, statement: str, parameters: tuple[object, ...], seconds: float = STATEMENT_SECONDS
+        self, statement: str, parameters: tuple[object, ...], *, reads: bool
     ) -> asyncpg.Record | None:
         """The first row of one statement, which is a transaction of its own.
 
-        A statement that meets a connection that was lost is tried again, once, on a new one: it
-        must be one that may run twice. Raises Unavailable.
+        One that only `reads` is tried again, once, on a new connection if its own was lost: what
+        writes may have been done. Raises Unavailable.
         """
         if self._free.locked():
             try:
@@ -72,12 +81,16 @@ class Lines:
                 line = self._pop()
                 if line is not None:
                     try:
-                        return await self._run(line, statement, parameters, seconds)
+                        return await self._run(line, statement, parameters)
+                    except _SLOW:
+                        raise
                     except _STALE:
                         # The server was restarted, or the schema moved. What else is idle is as
                         # old.
                         self.drop_idle()
-                return await self._run(await self._open(), statement, parameters, seconds)
+                        if not reads:
+                            raise
+                return await self._run(await self._open(), statement, parameters)
         finally:
             self._free.release()
 
@@ -92,13 +105,13 @@ class Lines:
         self.drop_idle()
 
     async def _run(
-        self, line: _Line, statement: str, parameters: tuple[object, ...], seconds: float
+        self, line: _Line, statement: str, parameters: tuple[object, ...]
     ) -> asyncpg.Record | None:
         try:
             prepared = line.prepared.get(statement)
             if prepared is None:
                 prepared = line.prepared[statement] = await line.connection.prepare(statement)
-            row = await prepared.fetchrow(*parameters, timeout=seconds)
+            row = await prepared.fetchrow(*parameters, timeout=self._patience)
         except BaseException:
             # After an error or a cancellation, what is left on the wire is unknown.
             line.connection.terminate()
@@ -117,4 +130,8 @@ class Lines:
         return None
 
     async def _open(self) -> _Line:
-        return _Line(await connect_postgres(self._server, settings=_SETTINGS))
+        return _Line(
+            await connect_postgres(
+                self._server, statement_seconds=self._patience, settings=_SETTINGS
+            )
+        )

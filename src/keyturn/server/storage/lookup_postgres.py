@@ -172,7 +172,7 @@ class PostgresLookup:
         if asked is None:
             return None
         parameters = (asked.key_id, asked.tenants, asked.after or _NIL, asked.limit)
-        row = await self._lines.fetch(LOOKUP, parameters, LOOKUP_SECONDS)
+        row = await self._lines.fetch(LOOKUP, parameters, reads=True)
         if row is None or row["read_only"]:
             self._lines.drop_idle()
             raise Unavailable("the database is read-only")

@@ -96,15 +96,11 @@ class PostgresSteps:
     async def advance(
         self, state: RefreshState, user_id: str, address: str | None
     ) -> datetime | None:
-        """See `ports.SessionSteps`.
-
-        If the connection is lost it is tried again, though it may have stepped: it finds so then,
-        and the caller will see what is there.
-        """
+        """See `ports.SessionSteps`. Raises Unavailable: it may have stepped or not."""
         statement = self._next if state.generation else self._first
         values = _values(state, user_id, address)
         row = await self._lines.fetch(
-            statement.text, tuple(values[name] for name in statement.names)
+            statement.text, tuple(values[name] for name in statement.names), reads=False
         )
         return None if row is None else row["rotated_at"]
 
