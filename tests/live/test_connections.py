@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -101,6 +102,29 @@ def test_200_long_bodies_slow_heads_and_several_requests(live: Live) -> None:
         assert b"invalid_request" in answer(sock)
         sock.sendall(LINE + b"\r\n")
         assert answer(sock).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_200_though_the_client_has_closed_its_side(live: Live, method: bytes) -> None:
+    """It has asked, and listens (RFC 9112, 9.6)."""
+    for _ in range(20):
+        with connected(live) as sock:
+            sock.sendall(LINE.replace(b"GET", method) + b"\r\n")
+            sock.shutdown(socket.SHUT_WR)
+            told = rest(sock)
+        assert told.startswith(b"HTTP/1.1 200 OK"), told
+        assert told.endswith(b"}" if method == b"GET" else b"\r\n\r\n")
+
+
+def test_clients_that_reset_leave_no_trace_in_the_log(live: Live) -> None:
+    for _ in range(50):
+        with connected(live) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.sendall((LINE + b"\r\n") * 3)
+    with connected(live) as sock:
+        sock.sendall(LINE + b"\r\n")
+        assert answer(sock).startswith(b"HTTP/1.1 200 OK")
+    assert "Exception in callback" not in live.server.log.read_text(encoding="utf-8")
 
 
 def test_the_end_of_a_body_is_not_a_long_head(live: Live) -> None:

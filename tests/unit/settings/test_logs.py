@@ -193,6 +193,15 @@ class TestEveryWayOut:
         logging.getLogger("x").info("here", stack_info=True)
         assert capsys.readouterr().err.count("Stack (most recent call last)") == 1
 
+    def test_what_a_request_says_is_no_line_of_its_own(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        configure(form="console")
+        tell("request", path="/x\n2026-01-01 [info] forged\x1b[31m\r\x00\u2028")
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1
+        assert r"/x\n2026-01-01 [info] forged\x1b[31m\r\x00\u2028" in told
+
     def test_for_people(self, capsys: pytest.CaptureFixture[str]) -> None:
         configure(form="console")
         tell("request", status=400, password=SECRET)

@@ -86,6 +86,11 @@ class BoundedHttp(HttpToolsProtocol):
             if self._head > MAX_HEAD:
                 self.send_400_response("The request's headers are too long.")
 
+    def eof_received(self) -> None:
+        """The client says no more, and listens still: what was answered it is to get."""
+        self._lingering.send_held()
+        super().eof_received()
+
     def on_message_begin(self) -> None:
         """Called by the parser."""
         super().on_message_begin()
@@ -170,7 +175,7 @@ class Lingering(asyncio.Transport):
         """Ends it when all is sent, and either the client has closed or LINGER is over."""
         if self.is_closing():
             return
-        self._send()
+        self.send_held()
         self._timers = [
             self._loop.call_later(LINGER, self._transport.close),
             self._loop.call_later(UNREAD_WAIT, self._transport.abort),
@@ -183,7 +188,7 @@ class Lingering(asyncio.Transport):
 
     def end(self) -> None:
         """Closes it in one step: nothing is on its way."""
-        self._send()
+        self.send_held()
         self._transport.close()
 
     def lost(self) -> None:
@@ -208,12 +213,12 @@ class Lingering(asyncio.Transport):
         if self.is_closing():
             return
         if self._held is None:
-            self._held, self._sending = data, self._loop.call_soon(self._send)
+            self._held, self._sending = data, self._loop.call_soon(self.send_held)
         else:
             held = self._unhold()
             self._transport.write(held + bytes(data))
 
-    def _send(self) -> None:
+    def send_held(self) -> None:
         """What was held, if nothing followed it."""
         held = self._unhold()
         if held and not self._transport.is_closing():

@@ -71,6 +71,7 @@ class Usage:
         self._quick: dict[object, _Tally] = {}
         self._dropped = 0
         self._stopping = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def again(self, key: object) -> bool:
         """Whether what was noted under this key a moment ago is noted once more."""
@@ -138,6 +139,10 @@ class Usage:
         Any other error is raised, too. Notes that meet one `MAX_TRIES` times are dropped: one
         of them cannot be written, and would keep all others from being written for ever.
         """
+        async with self._writing:  # whoever asks for it finds all written that was noted
+            await self._flush()
+
+    async def _flush(self) -> None:
         busy: list[KeyUse] = []
         # What is noted meanwhile is for the next time, or under load this would never end.
         notes, self._notes, self._quick = list(self._notes.items()), {}, {}
