@@ -40,6 +40,9 @@ def show(done: Done, url: str, connections: int, *, as_json: bool) -> None:
             say(f"keyturn: {call}: {one.errors} errors; the first: {first}")
         elif not one.requests:
             say(f"keyturn: {call}: no answer came in that time; try more --seconds")
+        if one.elapsed < 0.9 * done.seconds and not done.interrupted:
+            took = f"{one.elapsed:.1f} s of {done.seconds:g}"
+            say(f"keyturn: {call}: ended after {took}: no connection was left")
     if done.interrupted:
         say("keyturn: interrupted; these are the figures so far")
 

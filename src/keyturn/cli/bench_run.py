@@ -27,8 +27,9 @@ _TICK = 0.1
 
 @dataclass(slots=True)
 class Done:
-    """What was measured, by call. `problem`: why there is no more."""
+    """What was measured, by call, each for `seconds`. `problem`: why there is no more."""
 
+    seconds: float = 0.0
     rounds: dict[str, Round] = field(default_factory=dict)
     interrupted: bool = False
     problem: Problem | None = None
@@ -39,7 +40,7 @@ def run(user: Profile, calls: Sequence[str], connections: int, seconds: float) -
 
     Ctrl-C ends it early.
     """
-    done = Done()
+    done = Done(seconds)
     try:
         with _generator() as generator, _progress() as progress:
             for call in calls:
