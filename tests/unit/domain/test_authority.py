@@ -1,7 +1,7 @@
 """What a token may say. The properties hold over random users and changes in between."""
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from keyturn.server.domain.authority import (
@@ -374,7 +374,7 @@ class TestRegranted:
         assert narrowed.tenants is not None
         assert narrowed.tenants.keys() == fitting
 
-    @PROPERTY
+    @settings(parent=PROPERTY, suppress_health_check=[HealthCheck.filter_too_much])
     @given(helds, tenants, scopes, helds)
     def test_a_lost_tenant_is_invalid_grant(
         self, held: Held, tenant: str, scope: frozenset[str] | None, now: Held
