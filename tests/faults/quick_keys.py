@@ -7,7 +7,7 @@ holds for the real times.
 import sys
 
 from keyturn.cli.root import run
-from keyturn.server import app, parts
+from keyturn.server import parts, wiring
 from keyturn.server.domain import sessions
 from keyturn.server.tokens import following
 
@@ -18,7 +18,7 @@ MAX_AGE, UNREAD_FOR, LEEWAY, INTERVAL = 3, 5.0, 1, 0.5
 def main() -> int:
     """One command."""
     for module, name, value in (
-        *((module, "JWKS_MAX_AGE", MAX_AGE) for module in (app, parts)),
+        *((module, "JWKS_MAX_AGE", MAX_AGE) for module in (wiring, parts)),
         *((module, "UNREAD_FOR", UNREAD_FOR) for module in (following, parts)),
         (following, "INTERVAL", INTERVAL),
         (sessions, "_LEEWAY", LEEWAY),
