@@ -120,20 +120,18 @@ class TestExchange:
         assert reads(asked) == 1
 
     @pytest.mark.parametrize("exchange", EXCHANGES)
-    async def test_reads_nothing_a_moment_later(
+    async def test_reads_once_for_several_of_one_moment(
         self,
         watched: Running,
         exchange: Callable[[Running], Awaitable[int]],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(recent_keys, "GOOD_FOR", 60.0)
-        monkeypatch.setattr(recent_keys.RecentKeys, "forget", lambda *_: None)
-        await exchange(watched)
-        # What this node noted of uses may have had it forget what it read.
         with counted() as asked:
-            assert await exchange(watched) == 200
-            assert await exchange(watched) == 200
-        assert reads(asked) <= 1
+            for _ in range(10):
+                assert await exchange(watched) == 200
+        # Once a second this node writes what was used, and forgets what it read of it.
+        assert 1 <= reads(asked) <= 3
 
     async def test_of_an_invented_key_reads_nothing(self, watched: Running) -> None:
         with counted() as asked:

@@ -95,6 +95,11 @@ class TestHealth:
     ) -> None:
         given = await service.client.get("/health/live", headers={"X-Request-ID": "abc-1"})
         assert given.headers["x-request-id"] == "abc-1"
+        proxied = [("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-For", "192.0.2.2")]
+        given = await service.client.get(
+            "/health/live", headers=[*proxied, ("X-Request-ID", "abc-2")]
+        )
+        assert given.headers["x-request-id"] == "abc-2"
         for bad in ("a b", "x" * 65, "<script>"):
             answer = await service.client.get("/health/live", headers={"X-Request-ID": bad})
             assert answer.headers["x-request-id"] != bad

@@ -138,5 +138,7 @@ class RequestFrame:
 
 def _given_id(scope: Scope) -> str | None:
     by_name = headers_once(scope)
-    given = by_name.get(b"x-request-id") if by_name is not None else None
+    if by_name is None:  # another header may well be repeated: X-Forwarded-For is
+        by_name = dict(scope["headers"])
+    given = by_name.get(b"x-request-id")
     return given.decode() if given is not None and _GIVEN_ID.fullmatch(given) else None

@@ -129,9 +129,6 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         if refusal.code in _NOTED:
             self._usage.note(self._noted(request, refusal))
 
-    def query_client(self, client_id: str) -> None:
-        """Clients are found by their key (`grants.authenticate`), not by Authlib."""
-
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
         """Authlib's signals have no listener here."""
 

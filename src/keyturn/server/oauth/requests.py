@@ -97,10 +97,6 @@ class KeyClient(ClientMixin):  # type: ignore[misc]  # authlib is untyped
     def __init__(self, method: str) -> None:
         self.method = method
 
-    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
-        """Authentication was checked as it was presented."""
-        return method == self.method
-
     def check_grant_type(self, grant_type: str) -> bool:
         """Grants are switched on and off for all clients at once (setting `grants`)."""
         return True
