@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class SettingsGroup(BaseModel):
+    """Some of the settings, declared and checked by themselves."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
 
 
 def setting(kind: str, default: object, text: str, *, shown: str = "", **more: Any) -> Any:
@@ -12,3 +23,13 @@ def setting(kind: str, default: object, text: str, *, shown: str = "", **more: A
     else:
         more["default_factory"] = default
     return Field(description=text, json_schema_extra={"kind": kind, "shown": shown}, **more)
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+#: For lists that a variable gives in one text, separated by commas.
+BY_COMMAS = BeforeValidator(_split)
