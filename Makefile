@@ -74,7 +74,7 @@ lock: ## choose the newest dependencies and write deploy/lock/*.txt
 			sed "s|$$tmp/||g" "$$tmp/$$out"; } > "deploy/lock/$$out"; \
 	}; \
 	compile server.txt --extra server; \
-	compile dev.txt --extra server --extra dev --constraint "$$tmp/server.txt"
+	compile dev.txt --extra server --extra tracing --extra dev --constraint "$$tmp/server.txt"
 
 clean: ## remove .venv, caches and builds; leaves data directories alone
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
