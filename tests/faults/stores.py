@@ -31,8 +31,9 @@ _SETTINGS = {"synchronous_commit": "on", "wal_level": "replica"}
 class PostgresProcess:
     """One address and one cluster; processes come and go. Never the one the environment names."""
 
-    def __init__(self) -> None:
-        self._server = start_postgres([*installed_postgres(), *bundled_postgres()], _SETTINGS)
+    def __init__(self, **settings: str) -> None:
+        binaries = [*installed_postgres(), *bundled_postgres()]
+        self._server = start_postgres(binaries, {**_SETTINGS, **settings})
         self.url = self._server.url
         process = self._server._process
         assert process is not None
@@ -49,6 +50,11 @@ class PostgresProcess:
     def stop_immediately(self) -> None:
         """`pg_ctl stop -m immediate`: no checkpoint, no farewell."""
         self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(START_SECONDS)
+
+    def shut_down(self) -> None:
+        """`pg_ctl stop -m fast`: what it leaves needs no recovery."""
+        self._process.send_signal(signal.SIGINT)
         self._process.wait(START_SECONDS)
 
     def kill(self) -> None:

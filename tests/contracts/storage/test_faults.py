@@ -60,6 +60,43 @@ async def test_silent_server_is_unavailable_in_time(
     assert monotonic() - begin < 2
 
 
+class TestSeveralAddresses:
+    async def test_one_that_is_away_is_passed_over_and_then_asked_last(
+        self, silent_port: int, closed_port: int, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine, "CONNECT_SECONDS", 9.0)
+        parts = urlsplit(postgres_url)
+        user, _, alive = parts.netloc.rpartition("@")
+        away = f"127.0.0.1:{silent_port},127.0.0.1:{closed_port}"
+        server = PostgresServer(parts._replace(netloc=f"{user}@{away},{alive}").geturl())
+        connection = await engine.connect_postgres(server)
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+        assert [one.where for one in server.in_turn()] == [alive, *away.split(",")]
+
+    async def test_a_read_only_one_is_passed_over(self, postgres_url: str) -> None:
+        parts = urlsplit(postgres_url)
+        user, _, alive = parts.netloc.rpartition("@")
+        server = PostgresServer(parts._replace(netloc=f"{user}@{alive},localhost:1").geturl())
+        options = {"default_transaction_read_only": "on"}
+        with pytest.raises(Unavailable) as caught:
+            await engine.connect_postgres(server, settings=options)
+        assert caught.value.detail.startswith(f"{alive} takes no writes; localhost:1 refuses")
+
+    async def test_none_that_answers_is_unavailable_in_time(
+        self, silent_port: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.4)
+        begin = monotonic()
+        with pytest.raises(Unavailable, match=r"does not answer; .* does not answer"):
+            async with open_storage(
+                f"postgresql://nobody@127.0.0.1:{silent_port},127.0.0.1:{silent_port}/none"
+                "?sslmode=disable"
+            ):
+                pass
+        assert monotonic() - begin < 2
+
+
 async def test_wrong_database_is_unavailable(postgres_url: str) -> None:
     url = urlsplit(postgres_url)._replace(path="/there-is-none").geturl()
     with pytest.raises(Unavailable):
@@ -231,6 +268,7 @@ class TestConnecting:
             (asyncpg.InvalidCatalogNameError("ada"), 'database "x" does not exist on db:5432 (cre'),
             (asyncpg.InvalidAuthorizationSpecificationError("ada"), "not into the database"),
             (asyncpg.TooManyConnectionsError("ada"), "no more connections"),
+            (asyncpg.TargetServerAttributeNotMatched("ada"), "db:5432 takes no writes"),
             (socket.gaierror(-2, "ada"), "no address is known of db:5432"),
             (TimeoutError("ada"), "db:5432 does not answer"),
             (ConnectionRefusedError(errno.ECONNREFUSED, "ada"), "db:5432 refuses connections"),

@@ -24,6 +24,19 @@ def test_postgresql_is_taken_without_options_asyncpg_does_not_know(scheme: str) 
     assert not is_sqlite(url)
 
 
+def test_addresses_are_tried_as_they_stand_and_first_the_one_that_took_writes_last() -> None:
+    server = PostgresServer("postgresql://u:p%40,ss@h1:1,[::2]:2,h3/db?sslmode=require")
+    one, two, three = server.in_turn()
+    assert two == PostgresServer("postgresql://u:p%40,ss@[::2]:2/db?sslmode=require")
+    assert (one.where, two.where, three.where) == ("h1:1", "[::2]:2", "h3")
+    server.took_writes(two)
+    assert server.in_turn() == (two, one, three)
+    server.took_writes(three)
+    assert server.in_turn() == (three, one, two)
+    alone = PostgresServer("postgresql://u@h1/db")
+    assert alone.in_turn() == (alone,)
+
+
 @pytest.mark.parametrize("url", ["", "mysql://u:hush@h/d", "sqlite://", "sqlite:///:memory:"])
 def test_others_are_refused_without_repeating_them(url: str) -> None:
     with pytest.raises(ValueError, match="URL") as refused:

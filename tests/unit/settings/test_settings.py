@@ -126,6 +126,11 @@ class TestSources:
         monkeypatch.setenv("KEYTURN_PORT", "9001")
         assert Settings().port == 8080
 
+    @pytest.mark.parametrize("addresses", ["a,b", "a:5432,b:5433", "[::1]:5432,[::2],c"])
+    def test_a_database_may_have_several_addresses(self, addresses: str) -> None:
+        url = f"postgresql://keyturn@{addresses}/keyturn?target_session_attrs=read-write"
+        assert complete(database_url=url).database_url.get_secret_value() == url
+
     def test_repr_shows_no_secret(self) -> None:
         secrets_ = [strong() for _ in range(3)]
         settings = complete(
@@ -188,6 +193,9 @@ class TestRefused:
             ({"base_path": "/../x"}, "KEYTURN_BASE_PATH", "/iam"),
             ({"database_url": "mysql://x/y"}, "KEYTURN_DATABASE_URL", "postgresql://"),
             ({"database_url": "sqlite:///:memory:"}, "KEYTURN_DATABASE_URL", "sqlite:///"),
+            ({"database_url": "postgresql://u@a:1,b:x/y"}, "KEYTURN_DATABASE_URL", "odd port"),
+            ({"database_url": "postgresql://u@a:1,b:0/y"}, "KEYTURN_DATABASE_URL", "odd port"),
+            ({"database_url": "postgresql://u@a:1,/y"}, "KEYTURN_DATABASE_URL", "empty address"),
             ({"redis_url": "http://x"}, "KEYTURN_REDIS_URL", "redis://"),
             ({"smtp_url": "https://mail.example"}, "KEYTURN_SMTP_URL", "smtps://"),
             ({"smtp_url": "smtp://mail.example:x"}, "KEYTURN_SMTP_URL", "smtps://"),

@@ -26,11 +26,15 @@ def check_database_url(url: str) -> None:
     if url.startswith("sqlite"):
         return
     try:
-        odd = urlsplit(url).port == 0 or "#" in url
+        # Several addresses may stand there: a primary and its replicas.
+        addresses = urlsplit(url).netloc.rpartition("@")[2].split(",")
+        odd = "#" in url or any(urlsplit(f"//{address}").port == 0 for address in addresses)
     except ValueError:
         odd = True
     if odd:
         raise ValueError("has an odd port: percent-encode / ? # @ in the password")
+    if "" in addresses[1:]:
+        raise ValueError("has an empty address: postgresql://user@a:5432,b:5432/name")
 
 
 def check_http_url(url: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
+from ..domain.errors import Unavailable
 from .faults import connecting
 from .urls import PostgresServer, SqliteFile
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # At DEBUG it prints every statement with its parameters: hashes and sealed keys (promise P8).
 logging.getLogger("aiosqlite").setLevel(logging.INFO)
 
-#: Seconds to open a connection to PostgreSQL.
+#: Seconds to open a connection to PostgreSQL: to all of its addresses together.
 CONNECT_SECONDS = 3.0
 
 #: Seconds that one statement may take; the server and this process both enforce it.
@@ -54,8 +55,32 @@ async def connect_postgres(
 
     After a failover the old primary may still answer, read-only: refusing it here means that
     a replaced connection finds the new one (`target_session_attrs`, several hosts in the URL).
-    Raises Unavailable, in words.
+    Each address has its share of the time, so that one that says nothing leaves some for the next;
+    asyncpg, given all, would wait for the first. Raises Unavailable, in words.
     """
+    refused = []
+    addresses = server.in_turn()
+    for address in addresses:
+        try:
+            connection = await _connect(
+                address, CONNECT_SECONDS / len(addresses), statement_seconds, settings or {}
+            )
+        except Unavailable as error:
+            if len(addresses) == 1:
+                raise
+            refused.append(error.detail)
+        else:
+            server.took_writes(address)
+            return connection
+    raise Unavailable("; ".join(refused))
+
+
+async def _connect(
+    server: PostgresServer,
+    seconds: float,
+    statement_seconds: float,
+    settings: Mapping[str, str],
+) -> "asyncpg.Connection[asyncpg.Record]":
     import asyncpg  # not for who uses SQLite
 
     chosen: dict[str, Any] = {}
@@ -64,7 +89,7 @@ async def connect_postgres(
     with connecting(server.where, server.database):
         return await asyncpg.connect(
             server.dsn,
-            timeout=CONNECT_SECONDS,
+            timeout=seconds,
             # A little more than the server's own limit, whose answer is the better one.
             command_timeout=statement_seconds + 1.0,
             server_settings={
@@ -74,7 +99,7 @@ async def connect_postgres(
                 "jit": "off",
                 "statement_timeout": str(int(statement_seconds * 1000)),
                 "idle_in_transaction_session_timeout": str(int(IDLE_SECONDS * 1000)),
-                **(settings or {}),
+                **settings,
             },
             **chosen,
         )

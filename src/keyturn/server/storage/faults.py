@@ -87,6 +87,8 @@ def connecting(where: str, database: str) -> Iterator[None]:
                 why = f"{server} lets this user not into the database {named}"
             case asyncpg.TooManyConnectionsError():
                 why = f"{server} has no more connections to give"
+            case asyncpg.TargetServerAttributeNotMatched():
+                why = f"{server} takes no writes"
             case socket.gaierror():
                 why = f"no address is known of {server}"
             case TimeoutError():

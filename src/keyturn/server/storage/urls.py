@@ -1,6 +1,6 @@
 """Which database a URL names. A URL may hold a password: no error text repeats any of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
@@ -32,11 +32,42 @@ class SqliteFile:
         return f"file:{quote(str(self.path))}?mode={mode}"
 
 
+@dataclass(slots=True)
+class _Latest:
+    """Which of several addresses took writes last, as far as this process knows."""
+
+    dsn: str = field(default="", repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """A PostgreSQL database, as asyncpg wants to be told. `dsn` may hold a password."""
+    """A PostgreSQL database, as asyncpg wants to be told. `dsn` may hold a password.
+
+    A URL may name several addresses of it, of which one takes writes: a primary and its replicas.
+    """
 
     dsn: str
+    _latest: _Latest = field(default_factory=_Latest, compare=False)
+
+    def in_turn(self) -> tuple["PostgresServer", ...]:
+        """Each address by itself, in the order in which they are to be tried.
+
+        First the one that took writes last: after a failover nobody waits for the old primary,
+        which may be a machine that says nothing any more. Then as in the URL.
+        """
+        parts = urlsplit(self.dsn)
+        credentials, at, addresses = parts.netloc.rpartition("@")
+        if "," not in addresses:
+            return (self,)
+        each = [
+            PostgresServer(urlunsplit(parts._replace(netloc=f"{credentials}{at}{address}")))
+            for address in addresses.split(",")
+        ]
+        return tuple(sorted(each, key=lambda one: one.dsn != self._latest.dsn))
+
+    def took_writes(self, one: "PostgresServer") -> None:
+        """Remembers which of `in_turn` it was."""
+        self._latest.dsn = one.dsn
 
     @property
     def where(self) -> str:
@@ -59,8 +90,9 @@ class PostgresServer:
 def parse_url(url: str) -> SqliteFile | PostgresServer:
     """The database that `url` names: `sqlite:///path` or `postgresql://…` (or `postgres://…`).
 
-    libpq's options may follow a PostgreSQL URL (`sslmode`, `sslrootcert`, `target_session_attrs`
-    and so on). Raises ValueError for anything else, without repeating it.
+    A PostgreSQL URL may name several addresses, `postgresql://user@a:5432,b:5432/name`, and libpq's
+    options may follow (`sslmode`, `sslrootcert`, `target_session_attrs` and so on). Raises
+    ValueError for anything else, without repeating it.
     """
     scheme = url.partition(":")[0].partition("+")[0]
     if scheme == "sqlite":
