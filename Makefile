@@ -27,7 +27,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test test-faults check bench format requests lock clean force
+.PHONY: help run test test-faults test-day check bench format requests lock clean force
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -41,6 +41,9 @@ test: $(DEV) ## run all tests; starts PostgreSQL and Redis by itself
 
 test-faults: $(DEV) ## run the tests that break things for long
 	@exec $(BIN)/python -m pytest -m slow_fault --numprocesses=3 $(ARGS)
+
+test-day: $(DEV) ## play an operator's day: upgrade, rotation, failover, restore under load
+	@exec $(BIN)/python -m pytest -m day -n0 -s --no-header -q $(ARGS) tests/day
 
 check: $(DEV) ## lint, format, types, import arrows, openapi.yaml
 	$(BIN)/ruff check .

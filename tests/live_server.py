@@ -151,8 +151,9 @@ def eventually(check: Callable[[], bool], seconds: float) -> float:
 class LiveServer:
     """One `keyturn serve`. It keeps its port, so it can be stopped and started again."""
 
-    #: What is run.
+    #: What is run, and of which checkout.
     module = "keyturn.cli"
+    root = Path(keyturn.__file__).parents[2]
 
     def __init__(
         self,
@@ -236,15 +237,16 @@ class LiveServer:
 
     def command(self, *words: str) -> subprocess.Popen[bytes]:
         """`keyturn` with those words and this server's settings, its output in the server's log."""
-        settings = {**self._settings, "port": self.port, "public_url": self.base_url}
+        settings = {"public_url": self.base_url, **self._settings, "port": self.port}
         env = {name: value for name, value in os.environ.items() if not name.startswith("KEYTURN_")}
         env |= {f"KEYTURN_{name.upper()}": str(value) for name, value in settings.items()}
         # For a checkout that is not installed.
-        env["PYTHONPATH"] = str(Path(keyturn.__file__).parents[1])
+        env["PYTHONPATH"] = str(self.root / "src")
         with self.log.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", self.module, *words],
                 env=env,
+                cwd=self.root,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,1 @@
+"""An operator's day, played through with real processes: `make test-day`."""
