@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from keyturn.server.domain.revocations import FOREVER_YEAR, Subject
 from keyturn.server.revocation import KeptList, open_revocation_list
 from keyturn.server.services.ports import RevocationList, Store
 from keyturn.server.storage import open_storage
+from tests.unit.revocation.redis_cluster import Cluster, running_cluster
 
 from .memory_store import MemoryStore
 
@@ -83,7 +84,14 @@ async def found_soon(node: RevocationList, revocation: Revocation) -> None:
 
 
 #: Several nodes on SQLite with Redis between them are nobody's house, but cost half a minute.
-HOUSES = ["fake-memory", "fake-redis", "sqlite-memory", "postgres-memory", "postgres-redis"]
+HOUSES = [
+    "fake-memory",
+    "fake-redis",
+    "sqlite-memory",
+    "postgres-memory",
+    "postgres-redis",
+    pytest.param("postgres-cluster", marks=pytest.mark.slow_fault),
+]
 
 
 @pytest.fixture(params=HOUSES)
@@ -102,10 +110,21 @@ async def store(request: pytest.FixtureRequest, house: str) -> AsyncIterator[Sto
         yield storage.store
 
 
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three processes, for all tests of this one."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 async def redis_url(request: pytest.FixtureRequest, house: str) -> str | None:
     if house.endswith("memory"):
         return None
+    if house.endswith("cluster"):
+        cluster: Cluster = request.getfixturevalue("redis_cluster")
+        cluster.owner.do("FLUSHALL")
+        return cluster.url
     url: str = request.getfixturevalue("redis_server").url
     async with Redis.from_url(url, protocol=2) as client:
         await client.flushall()

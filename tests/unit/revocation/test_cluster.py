@@ -1,100 +1,20 @@
 """A Redis Cluster of three processes: the list is where one slot is, wherever that goes."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from keyturn.server.revocation.redis_entries import MARKER, key
-from tests.servers import free_port
+from keyturn.server.revocation.redis_entries import key
 
 from .conftest import House, of, session
-from .redis_process import RedisProcess
+from .redis_cluster import Cluster, running_cluster
 from .test_redis_faults import until, until_ok
-
-SLOTS = 16_384
-START_SECONDS = 30.0
-
-
-class Cluster:
-    """Three primaries; `owner` is the one whose slot the list's keys are in."""
-
-    def __init__(self, nodes: list[RedisProcess]) -> None:
-        self.nodes = nodes
-        self.slot = int(nodes[0].do("CLUSTER", "KEYSLOT", MARKER))
-
-    @property
-    def url(self) -> str:
-        return f"redis+cluster://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes)}"
-
-    @property
-    def owner(self) -> RedisProcess:
-        return next(node for node in self.nodes if self._owns(node))
-
-    @property
-    def others(self) -> list[RedisProcess]:
-        return [node for node in self.nodes if node is not self.owner]
-
-    def move(self, target: RedisProcess) -> None:
-        """Gives the list's slot, and what is in it, to another process."""
-        source = self.owner
-        ids = {node: node.do("CLUSTER", "MYID").decode() for node in (source, target)}
-        target.do("CLUSTER", "SETSLOT", self.slot, "IMPORTING", ids[source])
-        source.do("CLUSTER", "SETSLOT", self.slot, "MIGRATING", ids[target])
-        keys = source.do("CLUSTER", "GETKEYSINSLOT", self.slot, 1000)
-        if keys:
-            source.do("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
-        for node in (target, source, *self.nodes):
-            node.do("CLUSTER", "SETSLOT", self.slot, "NODE", ids[target])
-
-    async def whole(self) -> None:
-        """Waits until every process knows of all slots."""
-        started = time.monotonic()
-        while not all(self._well(node) for node in self.nodes):
-            assert time.monotonic() - started < START_SECONDS
-            await asyncio.sleep(0.05)
-
-    def _owns(self, node: RedisProcess) -> bool:
-        # Whoever does not own the slot points elsewhere, without looking for the key.
-        mine = node.do("CLUSTER", "MYID")
-        for start, end, primary, *_ in node.do("CLUSTER", "SLOTS"):
-            if start <= self.slot <= end:
-                return bool(primary[2] == mine)
-        return False
-
-    @staticmethod
-    def _well(node: RedisProcess) -> bool:
-        said = node.do("CLUSTER", "INFO")
-        return "cluster_state:ok" in str(said) and "cluster_known_nodes:3" in str(said)
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    with ExitStack() as stack:
-        nodes, buses = [], []
-        for number in range(3):
-            directory = tmp_path / str(number)
-            directory.mkdir()
-            bus = str(free_port())
-            options = ["--cluster-enabled", "yes", "--cluster-port", bus]
-            # The slots of a process that is away are not the list's.
-            options += ["--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no"]
-            node = RedisProcess(directory, *options)
-            node.start()
-            stack.callback(node.kill)
-            nodes.append(node)
-            buses.append(bus)
-        for number, (node, bus) in enumerate(zip(nodes, buses, strict=True)):
-            first, last = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
-            node.do("CLUSTER", "ADDSLOTSRANGE", first, last)
-            node.do("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            if number:
-                nodes[0].do("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
-        made = Cluster(nodes)
-        await made.whole()
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with running_cluster(tmp_path) as made:
         yield made
 
 
@@ -165,7 +85,7 @@ class TestCluster:
         owner.start()
         for subject in ("before", "meanwhile"):
             assert await blind.find([of(session(subject))])
-        await cluster.whole()
+        await until(lambda: cluster.whole)
         view.deaf = False
         await until_ok(node, blind)
         assert owner.do("EXISTS", key(of(session("before"))), key(of(session("meanwhile")))) == 2
