@@ -175,6 +175,7 @@ class LiveServer:
             "log_level": "debug",
             "access_log": "all",
             "shutdown_drain": 0,
+            "metrics_port": 0,  # many run at once
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None

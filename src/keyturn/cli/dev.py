@@ -13,7 +13,7 @@ import typer
 from . import curl
 from .datadir import Credentials, DataDir, opened
 from .problems import reported
-from .serve import exit_cleanly_on_sigterm, listen, load_service, uvicorn_options
+from .serve import exit_cleanly_on_sigterm, listen, load_service, metrics_listener, uvicorn_options
 from .store import settings_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def _run(host: str, listener: socket.socket, data: DataDir, *, as_json: bool) ->
     )
     credentials, new = asyncio.run(_prepare(settings, data))
     tell = _tell_json if as_json else _tell_people
-    _serve(settings, listener, lambda: tell(settings, credentials, data, new))
+    with metrics_listener(settings) as metrics:
+        _serve(settings, listener, metrics, lambda: tell(settings, credentials, data, new))
 
 
 async def _prepare(settings: "Settings", data: DataDir) -> tuple[Credentials, bool]:
@@ -89,7 +90,8 @@ def _settings(host: str, port: int, data: DataDir) -> "Settings":
     url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
     return settings_of(
         None,
-        defaults={"log_format": "console"},
+        # Two of them are to start on one machine.
+        defaults={"log_format": "console", "metrics_port": 0},
         host=host,
         port=port,
         public_url=url,
@@ -106,11 +108,16 @@ def _settings(host: str, port: int, data: DataDir) -> "Settings":
     )
 
 
-def _serve(settings: "Settings", listener: socket.socket, announce: Callable[[], None]) -> None:
+def _serve(
+    settings: "Settings",
+    listener: socket.socket,
+    metrics: socket.socket | None,
+    announce: Callable[[], None],
+) -> None:
     """Serves until SIGINT or SIGTERM. `announce` is called once connections are accepted."""
     import uvicorn
 
-    from ..server.app import create_app
+    from ..server.app import create_app, metrics_on
     from ..server.http.serving import StoppingServer
 
     class Server(StoppingServer):
@@ -119,7 +126,9 @@ def _serve(settings: "Settings", listener: socket.socket, announce: Callable[[],
             if self.started and not self.should_exit:
                 announce()
 
-    config = uvicorn.Config(create_app(settings), **uvicorn_options(settings))
+    observer = metrics_on(metrics) if metrics else None
+    app = create_app(settings, observer=observer)
+    config = uvicorn.Config(app, **uvicorn_options(settings))
     Server(config).run(sockets=[listener])
 
 

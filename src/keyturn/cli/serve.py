@@ -1,12 +1,16 @@
 """`keyturn serve`: the service, as it runs in production."""
 
+import contextlib
 import gc
 import importlib
 import os
 import signal
 import socket
 import sys
+import tempfile
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,21 +63,44 @@ def serve(
         logs.configure(level=settings.log_level, form=settings.log_format)
         exit_cleanly_on_sigterm()
         listen(settings.host, settings.port, hint="set KEYTURN_PORT").close()
-        asyncio.run(_check_stores(settings))
-        allow_files(settings.max_connections)
+        with metrics_listener(settings) as metrics:
+            asyncio.run(_check_stores(settings))
+            allow_files(settings.max_connections)
+            _run(settings, metrics)
 
-        import uvicorn
 
-        from ..server.http import serving
+def _run(settings: "Settings", metrics: socket.socket | None) -> None:
+    import uvicorn
 
-        serving.run(
-            uvicorn.Config(
-                f"{_APP}:from_environment",
-                factory=True,
-                workers=settings.workers,
-                **uvicorn_options(settings),
-            )
+    from ..server.http import serving
+
+    options = uvicorn_options(settings)
+    if settings.workers > 1:
+        config = uvicorn.Config(
+            f"{_APP}:from_environment", factory=True, workers=settings.workers, **options
         )
+        with _observed(metrics):
+            serving.run(config)
+        return
+    from ..server.app import from_environment, metrics_on
+
+    observer = metrics_on(metrics) if metrics else None
+    serving.run(uvicorn.Config(partial(from_environment, observer), factory=True, **options))
+
+
+@contextlib.contextmanager
+def _observed(metrics: socket.socket | None) -> Iterator[None]:
+    """Serves the metrics of the workers that are started inside."""
+    if metrics is None:
+        yield
+        return
+    from ..server.telemetry.reading import READINGS
+    from ..server.telemetry.workers import served_aside
+
+    with tempfile.TemporaryDirectory(prefix="keyturn-") as directory:  # for nobody else
+        os.environ[READINGS] = directory
+        with served_aside(metrics, Path(directory)):
+            yield
 
 
 async def _check_stores(settings: "Settings") -> None:
@@ -151,6 +178,16 @@ def listen(host: str, port: int, *, hint: str) -> socket.socket:
     except OSError as error:
         raise Problem(f"cannot listen on {host} port {port}: {error.strerror}; {hint}") from None
     return listener
+
+
+def metrics_listener(
+    settings: "Settings",
+) -> contextlib.AbstractContextManager[socket.socket | None]:
+    """What listens for who reads the metrics; None without a port. Raises Problem."""
+    if not settings.metrics_port:
+        return contextlib.nullcontext()
+    hint = "set KEYTURN_METRICS_PORT (0: no metrics)"
+    return listen(settings.metrics_host, settings.metrics_port, hint=hint)
 
 
 def allow_files(connections: int) -> None:

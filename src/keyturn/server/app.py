@@ -6,9 +6,13 @@ answering requests needs; `wiring` puts it together.
 
 import contextlib
 import gc
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
 from starlette.applications import Starlette
 
@@ -19,9 +23,11 @@ from .http.routes import Surface, Table, oauth_paths
 from .http.stopping import Stopping
 from .parts import Parts, open_parts, open_signer, open_usage
 from .revocation import open_revocation_list
+from .services.counts import Counts
 from .services.housekeeping import housekeeping
 from .services.usage import Usage
 from .settings import Settings, load_settings
+from .telemetry.reading import READINGS, Reading, Sources, read
 from .tokens.passwords import Argon2Passwords
 from .wiring import Running, wire
 
@@ -33,6 +39,11 @@ class Service:
     surface: Surface
     parts: Parts
     usage: Usage
+    sources: Sources
+
+
+#: Looks at a service while it works.
+Observer = Callable[[Sources], contextlib.AbstractAsyncContextManager[None]]
 
 
 def utc_now() -> datetime:
@@ -50,9 +61,10 @@ async def migrate(settings: Settings) -> str | None:
 
 @contextlib.asynccontextmanager
 async def open_service(
-    settings: Settings, stopping: Stopping | None = None
+    settings: Settings, stopping: Stopping | None = None, counts: Counts | None = None
 ) -> AsyncIterator[Service]:
     """Opens everything, and runs what runs beside the requests."""
+    counts = counts or Counts()
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(settings))
@@ -62,6 +74,7 @@ async def open_service(
                 redis_url=redis_url,
                 redis_timeout=settings.redis_timeout,
                 allow_eviction=settings.redis_allow_eviction,
+                counts=counts,
             )
         )
         signer, keyring = await stack.enter_async_context(open_signer(settings, parts, utc_now))
@@ -80,20 +93,40 @@ async def open_service(
             passwords,
             stopping or Stopping(),
             utc_now,
+            counts,
         )
-        yield Service(wire(running), parts, usage)
+        wired = wire(running)
+        sources = Sources(
+            counts,
+            wired.keys,
+            usage,
+            revocations,
+            keyring,
+            wired.followers,
+            parts.pools,
+            settings.signing_key_max_age,
+        )
+        yield Service(wired.surface, parts, usage, sources)
 
 
-def create_app(settings: Settings, stopping: Stopping | None = None) -> Starlette:
+def create_app(
+    settings: Settings, stopping: Stopping | None = None, observer: Observer | None = None
+) -> Starlette:
     """The ASGI application. Its lifespan opens the stores and closes them.
 
-    `stopping` is in its lifespan state, for the server that runs it.
+    `stopping` is in its lifespan state, for the server that runs it. `observer` is at work as long
+    as the service is.
     """
+    counts = Counts()
     ending = stopping or Stopping(settings.shutdown_drain)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
-        async with open_service(settings, ending) as service:
+        async with contextlib.AsyncExitStack() as stack:
+            service = await stack.enter_async_context(open_service(settings, ending, counts))
+            if observer is not None:
+                sources = replace(service.sources, in_flight=lambda: frame.in_flight)
+                await stack.enter_async_context(observer(sources))
             app.state.service = service
             table.serve(service.surface)
             yield {"stopping": ending}
@@ -101,21 +134,49 @@ def create_app(settings: Settings, stopping: Stopping | None = None) -> Starlett
     app = Starlette(lifespan=lifespan)
     app.router.redirect_slashes = False
     table = Table(app.router)
-    app.middleware_stack = RequestFrame(
+    frame = app.middleware_stack = RequestFrame(
         table,
         access_log=settings.access_log,
         max_in_flight=settings.max_in_flight,
         answers=ErrorAnswers(oauth_paths(settings.base_path)),
         stopping=ending,
+        counts=counts,
     )
     return app
 
 
-def from_environment() -> Starlette:
+def metrics_on(listener: socket.socket) -> Observer:
+    """Serves the metrics of one process on a socket that listens."""
+
+    def observer(sources: Sources) -> contextlib.AbstractAsyncContextManager[None]:
+        from .telemetry.door import served
+
+        async def now() -> Reading:
+            return read(sources)
+
+        return served(listener, now)
+
+    return observer
+
+
+def _left_in(directory: Path) -> Observer:
+    """Leaves the metrics of one worker for who adds them up."""
+
+    def observer(sources: Sources) -> contextlib.AbstractAsyncContextManager[None]:
+        from .telemetry.workers import told
+
+        return told(directory, partial(read, sources))
+
+    return observer
+
+
+def from_environment(observer: Observer | None = None) -> Starlette:
     """The application of a worker process: settings and logging from the environment."""
     settings = load_settings()
     logs.configure(level=settings.log_level, form=settings.log_format)
-    app = create_app(settings)
+    if readings := os.environ.get(READINGS):
+        observer = _left_in(Path(readings))
+    app = create_app(settings, observer=observer)
     gc.freeze()  # the modules stay: no collection need look through them
     # Nearly all that a request makes ends with it, without the collector.
     gc.set_threshold(10_000, 20, 50)

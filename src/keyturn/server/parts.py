@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from . import storage
 from .domain.signing_keys import KeyAges
 from .services.ports import ApiKeyFormat, Clock, KeyLookup, SessionSteps, Store
+from .services.ports.observing import PoolUse
 from .services.signing_keys import SigningKeyUpkeep
 from .services.usage import Usage
 from .settings import Settings
@@ -35,6 +36,7 @@ class Parts:
     secrets: tuple[str, ...]
     sealer: KeySealer
     signing_keys: SigningKeyUpkeep
+    pools: tuple[PoolUse, ...]
 
 
 @contextlib.asynccontextmanager
@@ -56,7 +58,16 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         )
         await upkeep.begin()
         key_format = ApiKeys(DerivedKeys(secrets, "api keys", 32))
-        yield Parts(opened.store, opened.lookup, opened.steps, key_format, secrets, sealer, upkeep)
+        yield Parts(
+            opened.store,
+            opened.lookup,
+            opened.steps,
+            key_format,
+            secrets,
+            sealer,
+            upkeep,
+            opened.pools,
+        )
 
 
 def key_ages(settings: Settings) -> KeyAges:

@@ -21,6 +21,7 @@ from .parts import JWKS_MAX_AGE, Parts
 from .revocation import KeptList, digest
 from .services.audiences import Audiences
 from .services.callers import Callers
+from .services.counts import Counts
 from .services.credentials import Credentials
 from .services.introspection import Introspection
 from .services.issuing import Issuing
@@ -72,19 +73,30 @@ class Running:
     passwords: Passwords
     stopping: Stopping
     clock: Clock
+    counts: Counts
 
 
-def wire(running: Running) -> Surface:
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """What is served, and those of its parts that are looked at while they work."""
+
+    surface: Surface
+    keys: RecentKeys
+    followers: Followers
+
+
+def wire(running: Running) -> Wired:
     """All that is served."""
     settings, parts, revocations = running.settings, running.parts, running.revocations
     signer, keyring, usage = running.signer, running.keyring, running.usage
     passwords, stopping, clock = running.passwords, running.stopping, running.clock
+    counts = running.counts
     store, lookup = parts.store, parts.lookup
     keys = RecentKeys(lookup)
     store.watch(keys.forget)
     revocations.listen(keys.forget)
     refresh = RefreshSealer(DerivedKeys(parts.secrets, "refresh tokens", 64))
-    credentials = Credentials(lookup, parts.key_format, clock, usage)
+    credentials = Credentials(lookup, parts.key_format, clock, usage, counts)
     revoking = Revoking(
         store=store,
         lookup=lookup,
@@ -120,6 +132,7 @@ def wire(running: Running) -> Surface:
         revocations=revocations,
         lifetimes=settings.lifetimes,
         clock=clock,
+        counts=counts,
     )
     exchange = TokenExchange(
         store=store,
@@ -186,6 +199,7 @@ def wire(running: Running) -> Surface:
         checks=_checks(store, revocations, signer),
         stopping=stopping,
     )
+    followers = Followers(settings.max_followers)
     operations = [
         *token_operations(
             TokenEndpoint(
@@ -194,13 +208,14 @@ def wire(running: Running) -> Surface:
             RevocationEndpoint(revoking),
             IntrospectionEndpoint(introspection, settings.issuer, settings.audience),
             callers,
+            counts,
         ),
         *resource_operations(
             ResourceParts(
                 callers=callers,
                 feed=revocations.feed,
                 bundles=PolicyBundles(store, digest),
-                followers=Followers(settings.max_followers),
+                followers=followers,
                 stopping=stopping,
                 longest_life=int(settings.lifetimes.longest_access.total_seconds()),
             )
@@ -208,13 +223,14 @@ def wire(running: Running) -> Surface:
         *verdict_operations(Verifying(callers, keys, store, clock, settings.audience)),
         *management_operations(management, settings.base_path),
     ]
-    return Surface(
+    surface = Surface(
         operations,
         published,
         Doors(callers, Addresses(settings.trusted_proxies), settings.max_body),
         base_path=settings.base_path,
         issuer_path=urlsplit(settings.issuer).path,
     )
+    return Wired(surface, keys, followers)
 
 
 def _mailer(settings: Settings) -> Mailer:

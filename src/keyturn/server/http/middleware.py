@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import logs
 from ..domain.errors import Unavailable
+from ..services.counts import Counts
 from .caller import headers_once
 from .errors import ErrorAnswers
 from .stopping import Stopping
@@ -23,6 +24,10 @@ from .stopping import Stopping
 log = logging.getLogger("keyturn.access")
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+#: In the place of a route, for paths that nothing answers.
+NO_ROUTE = "none"
 
 
 class RequestFrame:
@@ -44,11 +49,13 @@ class RequestFrame:
         max_in_flight: int,
         answers: ErrorAnswers,
         stopping: Stopping,
+        counts: Counts | None = None,
     ) -> None:
         """`access_log`: `off`, `errors` (status 400 and above), or `all`."""
         self._app = app
         self._least_status = {"off": 1000, "errors": 400, "all": 0}[access_log]
         self._max_in_flight = max_in_flight
+        self._counts = counts or Counts()
         self._in_flight = 0
         self._answers = answers
         self._stopping = stopping
@@ -101,9 +108,17 @@ class RequestFrame:
                 raise  # the server logs it, redacted
         finally:
             self._in_flight -= 1
+            self._counts.request(
+                scope.get("keyturn.route", NO_ROUTE), status or 500, time.perf_counter() - started
+            )
             if (status or 500) >= self._least_status:
                 self._log(scope, status or 500, started)
             logs.request_id.reset(bound)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered now."""
+        return self._in_flight
 
     @contextmanager
     def _aside(self) -> Iterator[None]:

@@ -62,6 +62,11 @@ class Followers:
         self._most_of_one = max(1, most // OF_ONE_USER)
         self._places: Counter[str] = Counter()
 
+    @property
+    def count(self) -> int:
+        """How many wait now."""
+        return self._places.total()
+
     @contextlib.contextmanager
     def place(self, call: Call) -> Iterator[None]:
         """For one of them. Raises Unavailable when there are too many."""

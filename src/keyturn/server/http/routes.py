@@ -51,7 +51,7 @@ def routes(surface: Surface) -> list[Route]:
         documents[f"/.well-known/oauth-authorization-server{path}"] = published.metadata
         documents[f"{path}/.well-known/openid-configuration"] = published.metadata
     found = {**by_path, **{path: {"GET": answer} for path, answer in documents.items()}}
-    return [Route(path, Methods(found[path])) for path in sorted(found, key=_literal_first)]
+    return [Route(path, Methods(path, found[path])) for path in sorted(found, key=_literal_first)]
 
 
 class Table:
@@ -85,10 +85,12 @@ class Methods:
     here is no call of a path with a parameter that looks alike (RFC 9110, 15.5.6).
     """
 
-    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, path: str, endpoints: Mapping[str, Endpoint]) -> None:
+        self.path = path
         self.endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["keyturn.route"] = self.path
         request = Request(scope, receive)
         method = "GET" if request.method == "HEAD" else request.method
         if method not in self.endpoints:

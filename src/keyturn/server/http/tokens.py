@@ -5,15 +5,20 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field
 from starlette.responses import Response
 
-from ..domain.errors import invalid_request
+from ..domain.errors import Refusal, Unavailable, invalid_request
 from ..domain.permissions import TENANTS_READ
 from ..oauth.calls import OAuthCall, clean, read_client
+from ..oauth.grants import GRANTS
 from ..services.callers import PAGE, Callers, Needs
+from ..services.counts import Counts
 from .body import read_params
 from .caller import header, tenant_choice
 from .errors import NO_STORE, json_response
 from .fields import Id, Query
 from .operation import Bearer, Call, Operation, Public
+
+#: The grants' short names, by what requests call them.
+_GRANTS = {grant.GRANT_TYPE: name for name, grant in GRANTS.items()}
 
 
 class TokenEndpoint(Protocol):
@@ -46,11 +51,26 @@ def token_operations(
     revocations: RevocationEndpoint,
     introspection: IntrospectionEndpoint,
     callers: Callers,
+    counts: Counts,
 ) -> list[Operation]:
     """The operations that give out tokens and say what they are worth."""
 
     async def exchange(call: Call) -> Response:
-        return json_response(await tokens.token(await _oauth(call, "password")), headers=NO_STORE)
+        grant, outcome = "unknown", "error"
+        try:
+            asked = await _oauth(call, "password")
+            grant = _GRANTS.get(asked.params.get("grant_type", ""), "unknown")
+            answer = json_response(await tokens.token(asked), headers=NO_STORE)
+            outcome = "issued"
+        except Refusal as refusal:
+            outcome = refusal.code.value
+            raise
+        except Unavailable:
+            outcome = "unavailable"
+            raise
+        finally:
+            counts.tokens[grant, outcome] += 1
+        return answer
 
     async def revoke(call: Call) -> Response:
         await revocations.revoke(await _oauth(call))

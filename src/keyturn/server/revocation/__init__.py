@@ -24,6 +24,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 from ..domain.errors import StorageNotReady
+from ..services.counts import Counts
 from ..services.ports import Clock, Store
 from .feed import Feed, digest
 from .follower import Follower
@@ -53,6 +54,7 @@ async def open_revocation_list(
     tail_interval: float = SLOWEST_TAIL,
     database_timeout: float = 2.0,
     clock: Clock = _now,
+    counts: Counts | None = None,
 ) -> AsyncGenerator[KeptList]:
     """A node's revocation list, kept up to date in the background until the block ends.
 
@@ -77,7 +79,7 @@ async def open_revocation_list(
         await require_no_eviction(redis_url, timeout=redis_timeout)
     async with AsyncExitStack() as stack:
         local = LocalCopy(clock)
-        follower = Follower(store, local, interval=tail_interval)
+        follower = Follower(store, local, interval=tail_interval, clock=clock, counts=counts)
         feed = Feed(local, follower)
         truth = Truth(store, patience=database_timeout)
         stack.push_async_callback(truth.close)

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from ..domain.errors import KeyturnError, Unavailable
 from ..domain.model import Revocation, RevocationKind
-from ..domain.revocations import Subject
-from ..services.ports import Store, Tail
+from ..domain.revocations import Subject, still_counts
+from ..services.counts import Counts
+from ..services.ports import Clock, Store, Tail
 from .memory import LocalCopy, lifted
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,15 @@ REPORTED_AFTER = 3.0
 class Follower:
     """Reads what is new, and says how fresh the local copy is."""
 
-    def __init__(self, store: Store, local: LocalCopy, *, interval: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        local: LocalCopy,
+        *,
+        interval: float,
+        clock: Clock,
+        counts: Counts | None = None,
+    ) -> None:
         self._store = store
         self._local = local
         self._interval = interval
@@ -43,6 +52,13 @@ class Follower:
         #: Called when a tail begins, and with its time when all that it told is known here.
         self.on_start: Callable[[], None] | None = None
         self.on_end: Callable[[datetime], None] | None = None
+        self._clock = clock
+        self._counts = counts or Counts()
+        #: Seconds by which the database's clock is ahead of this process's, as far as a reading
+        #: that takes a while can tell: 0 when it stood between the times before and after.
+        self.skew = 0.0
+        # Whether the tail under way was woken by another node's word.
+        self._by = "tail"
         self._woken = asyncio.Event()
         self._cursor: str | None = None
         self._turn = asyncio.Lock()
@@ -75,6 +91,8 @@ class Follower:
 
     def tell(self, entries: Sequence[Revocation]) -> None:
         """Takes in what was just committed here, before the tail delivers it."""
+        now = self._clock()
+        self._counts.revoked(entry.kind for entry in entries if still_counts(entry, now))
         for entry in entries:
             self._told_meanwhile.add((entry.kind, entry.subject))
             self._local.learn(entry)
@@ -95,11 +113,16 @@ class Follower:
             cursor = self._cursor if self.age < ALL_ANEW_AFTER else None
             if self.on_start is not None:
                 self.on_start()
+            before = self._clock()
             async with self._store.transaction() as tx:
                 tail = await tx.revocations.tail(cursor)
+            self.skew = _outside(tail.at, before, self._clock())
             entries = tail.entries if cursor is not None else (*tail.entries, *self._gone(tail))
             news = []
             held_back = False
+            took = asyncio.get_running_loop().time() - started
+            # At the first reading, all of it is old.
+            written = tail.written if cursor is not None else ()
             for number, entry in enumerate(entries, 1):
                 if number % LEARNED_AT_ONCE == 0:
                     await asyncio.sleep(0)
@@ -112,6 +135,9 @@ class Follower:
                     held_back = True
                 elif self._local.learn(entry):
                     news.append(entry)
+                    if number <= len(written):
+                        age = (tail.at - written[number - 1]).total_seconds() + took
+                        self._counts.propagation[self._by].add(max(age, 0.0))
             if not held_back:
                 self._cursor = tail.cursor
                 self._read_at = started
@@ -140,6 +166,7 @@ class Follower:
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
+            self._by = "notify" if self._woken.is_set() else "tail"
             self._woken.clear()
             try:
                 await self.catch_up()
@@ -167,6 +194,13 @@ class Follower:
         if not self._failing:
             logger.warning("the revocations cannot be read from the database: %s", _short(error))
         self._failing = True
+
+
+def _outside(at: datetime, before: datetime, after: datetime) -> float:
+    """Seconds by which `at` is later than `after`, or (negative) earlier than `before`."""
+    if at > after:
+        return (at - after).total_seconds()
+    return min((at - before).total_seconds(), 0.0)
 
 
 def _short(error: Exception) -> str:

@@ -118,6 +118,21 @@ class KeptList:
         reason = "; ".join(trouble for trouble in troubles if trouble)
         return State("degraded", reason) if reason else State("ok")
 
+    @property
+    def size(self) -> int:
+        """Entries in the local copy."""
+        return len(self._local)
+
+    @property
+    def age(self) -> float:
+        """All that was committed until so many seconds ago is known here."""
+        return self._follower.age
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which the database's clock is ahead of this process's."""
+        return self._follower.skew
+
     async def _look_up(self, subjects: Sequence[Subject]) -> dict[Subject, Revocation]:
         """The fastest answer that is beyond doubt."""
         if self._shared is None:

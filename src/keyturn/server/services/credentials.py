@@ -14,7 +14,9 @@ from ..domain.errors import bad_client
 from ..domain.model import KeyHash, KeyRecord
 from ..domain.networks import admits
 from ..domain.records import transient
+from .counts import Counts
 from .ports import ApiKeyFormat, Clock, KeyLookup, PresentedKey
+from .recent_keys import Reading
 from .usage import Note, Usage
 
 # Compared with where there is no hash, so that the answer takes as long.
@@ -83,8 +85,14 @@ class Credentials:
     """Reads and checks API keys."""
 
     def __init__(
-        self, lookup: KeyLookup, key_format: ApiKeyFormat, clock: Clock, usage: Usage
+        self,
+        lookup: KeyLookup,
+        key_format: ApiKeyFormat,
+        clock: Clock,
+        usage: Usage,
+        counts: Counts | None = None,
     ) -> None:
+        self._counts = counts or Counts()
         self._lookup = lookup
         self._format = key_format
         self._clock = clock
@@ -104,9 +112,15 @@ class Credentials:
         """
         presented = self._format.parse(text)
         if presented is None:
+            self._counts.dead_keys[NOTHING.why] += 1
             return NOTHING
         record = await (lookup or self._lookup).find(presented.key_id, tenants=tenants)
-        return self.judge(presented, record, address)
+        evidence = self.judge(presented, record, address)
+        # By a record that may be outdated nothing is refused: it is asked once more.
+        outdated = isinstance(lookup, Reading) and lookup.recent
+        if not evidence.genuine and not outdated:
+            self._counts.dead_keys[evidence.why] += 1
+        return evidence
 
     def judge(
         self, presented: PresentedKey, record: KeyRecord | None, address: str | None

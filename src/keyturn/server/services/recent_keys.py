@@ -52,6 +52,9 @@ class RecentKeys:
         self._forgotten = 0
         # Who asks for what is being read waits for that: a key that all use is read once.
         self._under_way: dict[_Asked, asyncio.Future[KeyRecord | None]] = {}
+        #: How often a record was there, and how often it had to be read.
+        self.hits = 0
+        self.misses = 0
 
     def forget(self, _news: object = None) -> None:
         """Something has changed, here or elsewhere: all that was read is read anew."""
@@ -169,7 +172,9 @@ class Reading:
                 record = None if told.cancelled() else told.result()
             if record is not None:
                 self.recent = True
+                self._keys.hits += 1
                 return record
+        self._keys.misses += 1
         found = await self._keys.read(asked)
         self._found.append(found)
         return found.record

@@ -13,6 +13,7 @@ from ..domain.model import KeyRecord, Revocation, RevocationKind, Session
 from ..domain.records import transient
 from ..domain.sessions import Lifetimes, RefreshState, is_retry, outdated, successor
 from ..domain.trail import Actor, AuditEvent
+from .counts import Counts
 from .credentials import Evidence, why_not
 from .memo import Memo
 from .ports import (
@@ -46,7 +47,9 @@ class Refreshing:
         revocations: RevocationList,
         lifetimes: Lifetimes,
         clock: Clock,
+        counts: Counts | None = None,
     ) -> None:
+        self._counts = counts or Counts()
         self._store = store
         self._steps = steps
         self._refresh = refresh
@@ -123,6 +126,7 @@ class Refreshing:
         state, record = opened.state, opened.record
         at = await self._steps.advance(state, record.user_id, actor.address)
         if at is not None:
+            self._counts.refreshes["step"] += 1
             return successor(state, at, self._lifetimes)
         async with self._store.transaction() as tx:
             session = await tx.sessions.get(state.session_id)
@@ -130,12 +134,14 @@ class Refreshing:
             if session is not None and is_retry(
                 session, state.generation, now, self._lifetimes.refresh_grace
             ):
+                self._counts.refreshes["grace"] += 1
                 return successor(state, session.rotated_at, self._lifetimes)
             ended = await self._end_reused(tx, session, opened, actor, now)
         return await self._refuse_reused(ended)
 
     async def _refuse_reused(self, ended: Revocation | None) -> NoReturn:
         if ended is not None:
+            self._counts.refreshes["reuse"] += 1
             await self._revocations.publish([ended])
         raise bad_credentials("refresh token reused" if ended else "the session has ended")
 

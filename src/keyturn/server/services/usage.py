@@ -70,8 +70,15 @@ class Usage:
         # Of those, what is noted very often, by a key that takes less time to make.
         self._quick: dict[object, _Tally] = {}
         self._dropped = 0
+        #: Uses that were never written, since the start.
+        self.lost = 0
         self._stopping = asyncio.Event()
         self._writing = asyncio.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Distinct notes that are yet to be written."""
+        return len(self._notes)
 
     def again(self, key: object) -> bool:
         """Whether what was noted under this key a moment ago is noted once more."""
@@ -106,7 +113,7 @@ class Usage:
         elif len(self._notes) < MAX_NOTES:
             tally = self._notes[note] = _Tally(now, now, rehash=rehash, ends_old=ends_old)
         else:
-            self._dropped += 1
+            self._drop(1)
         if key is not None and tally is not None:
             self._quick[key] = tally
 
@@ -173,6 +180,7 @@ class Usage:
             if tally.tries < MAX_TRIES:
                 again[note] = tally
         if dropped := sum(batch[note].count for note in batch.keys() - again.keys()):
+            self.lost += dropped
             log.error("%d uses were dropped: they cannot be written", dropped)
         return again
 
@@ -182,13 +190,17 @@ class Usage:
             if newer is None and len(self._notes) < MAX_NOTES:
                 self._notes[note] = tally
             elif newer is None:
-                self._dropped += tally.count
+                self._drop(tally.count)
             else:
                 newer.count += tally.count
                 newer.first = tally.first
                 newer.tries = tally.tries
                 newer.rehash = newer.rehash or tally.rehash
                 newer.ends_old = newer.ends_old or tally.ends_old
+
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        self.lost += count
 
     async def _write(self, batch: dict[Note, _Tally]) -> list[KeyUse]:
         """The uses that are yet to be written, of keys that a change held."""

@@ -13,6 +13,7 @@ from ..domain.sessions import Lifetimes
 from .bounds import Bounds
 from .checks import check_together
 from .listening import Listening
+from .observing import Observing
 from .stores import Stores
 from .telling import Telling
 from .tokens import Tokens
@@ -34,7 +35,7 @@ def env_name(name: str) -> str:
 
 
 # The last base's fields stand first, in the README and for defaults that derive from others.
-class Settings(Telling, Bounds, Tokens, Stores, Listening):
+class Settings(Observing, Telling, Bounds, Tokens, Stores, Listening):
     """The server's settings. Times are in seconds, sizes in bytes."""
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..domain.errors import StorageNotReady
+from ..services.ports.observing import PoolUse
 from .engine import postgres_engine, sqlite_engine
 from .lookup_sqlite import SqliteLookup
 from .migration import migrate
@@ -45,6 +46,7 @@ class Storage:
     store: DatabaseStore
     lookup: "PostgresLookup | SqliteLookup"
     steps: PostgresSteps | DatabaseSteps
+    pools: tuple[PoolUse, ...]
 
 
 @asynccontextmanager
@@ -70,7 +72,7 @@ async def open_storage(
             store = DatabaseStore(engine)
             finding = SqliteLookup(target)
             try:
-                yield Storage(store, finding, DatabaseSteps(store))
+                yield Storage(store, finding, DatabaseSteps(store), (store.use,))
             finally:
                 await finding.close()
         else:
@@ -79,10 +81,15 @@ async def open_storage(
             from .lookup_postgres import LOOKUP_SECONDS, PostgresLookup
 
             reading = Lines(target, size=pool_size, wait=wait, patience=LOOKUP_SECONDS)
-            writing = Lines(target, size=pool_size, wait=wait)
+            writing = Lines(target, size=pool_size, wait=wait, kind="refreshes")
             store = DatabaseStore(engine, Notifications(target))
             try:
-                yield Storage(store, PostgresLookup(reading), PostgresSteps(writing))
+                yield Storage(
+                    store,
+                    PostgresLookup(reading),
+                    PostgresSteps(writing),
+                    (reading.use, writing.use, store.use),
+                )
             finally:
                 await reading.close()
                 await writing.close()

@@ -12,6 +12,7 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from ..domain.errors import Unavailable
+from ..services.ports.observing import PoolUse
 from .engine import STATEMENT_SECONDS, connect_postgres
 from .faults import translated
 from .urls import PostgresServer
@@ -51,12 +52,21 @@ class Lines:
     """
 
     def __init__(
-        self, server: PostgresServer, *, size: int, wait: float, patience: float = STATEMENT_SECONDS
+        self,
+        server: PostgresServer,
+        *,
+        size: int,
+        wait: float,
+        patience: float = STATEMENT_SECONDS,
+        kind: str = "lookup",
     ) -> None:
+        """`kind` is what they are for."""
         self._server = server
         self._wait = wait
         self._patience = patience
         self._free = asyncio.Semaphore(size)
+        #: How they are used.
+        self.use = PoolUse(kind, size)
         self._idle: list[_Line] = []
         self._closed = False
 
@@ -69,13 +79,11 @@ class Lines:
         writes may have been done. Raises Unavailable.
         """
         if self._free.locked():
-            try:
-                async with asyncio.timeout(self._wait):
-                    await self._free.acquire()
-            except TimeoutError:
-                raise Unavailable("no connection of the driver's became free in time") from None
+            with self.use.wait():
+                await self._become_free()
         else:
             await self._free.acquire()
+        self.use.in_use += 1
         try:
             with translated():
                 line = self._pop()
@@ -92,6 +100,7 @@ class Lines:
                             raise
                 return await self._run(await self._open(), statement, parameters)
         finally:
+            self.use.in_use -= 1
             self._free.release()
 
     def drop_idle(self) -> None:
@@ -103,6 +112,13 @@ class Lines:
         """Closes the idle connections, and those in use when they come back."""
         self._closed = True
         self.drop_idle()
+
+    async def _become_free(self) -> None:
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Unavailable("no connection of the driver's became free in time") from None
 
     async def _run(
         self, line: _Line, statement: str, parameters: tuple[object, ...]

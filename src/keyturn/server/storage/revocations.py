@@ -105,8 +105,9 @@ class RevocationRepository:
         else:
             condition = revocations.c.written_at >= datetime.fromisoformat(cursor) - OVERLAP
         statement = select(revocations).where(condition).order_by(revocations.c.written_at)
-        rows = await self._unit.run(statement)
-        return Tail(tuple(_revocation(row) for row in rows), now.isoformat(), now)
+        rows = (await self._unit.run(statement)).all()
+        written = tuple(row.written_at for row in rows)
+        return Tail(tuple(_revocation(row) for row in rows), now.isoformat(), now, written)
 
     def _told(self, statement: Insert | Update) -> Executable:
         """Tells the other nodes with the commit: once, however many rows there are."""

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from ..domain.errors import Unavailable
+from ..services.ports.observing import PoolUse
 from .audit import AuditRepository
 from .columns import db_now
 from .endpoints import EndpointRepository
@@ -131,6 +133,11 @@ class DatabaseStore:
         self._engine = engine
         self._notifications = notifications
         self._watchers: list[Callable[[], None]] = []
+        pool = engine.pool
+        assert isinstance(pool, QueuePool)  # noqa: S101 - see `engine`
+        self._pool = pool
+        #: How its connections are used.
+        self.use = PoolUse("transactions", pool.size())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
@@ -142,10 +149,12 @@ class DatabaseStore:
         """
         try:
             async with asyncio.timeout(TRANSACTION_SECONDS) as limit:
-                with translated():
+                waiting = nullcontext() if self._pool.checkedin() else self.use.wait()
+                with waiting, translated():
                     connection = await self._engine.connect()
                 told = self._notifications
                 unit = Unit(connection, notifies=told is not None and told.works)
+                self.use.in_use += 1
                 try:
                     await unit.begin()
                     yield DatabaseTransaction(unit)
@@ -159,6 +168,7 @@ class DatabaseStore:
                     await unit.undo(error)
                     raise
                 finally:
+                    self.use.in_use -= 1
                     await unit.close()
         except TimeoutError as error:
             if limit.expired():

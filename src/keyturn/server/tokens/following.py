@@ -33,6 +33,9 @@ class KeyringFollower:
         self.on_change: Callable[[Keyring], None] | None = None
         self._opened: dict[str, SigningKey] = {}
         self._seen: object = None
+        #: The keys as they were read last, and when (monotonic, in seconds).
+        self.ring: Ring | None = None
+        self.read_at = 0.0
         self._keyring: Keyring | None = None
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -45,6 +48,7 @@ class KeyringFollower:
         async with self._turn:
             started = time.monotonic()
             ring = await self._upkeep.keep()
+            self.ring, self.read_at = ring, time.monotonic()
             signer = ring.signer(self._upkeep.ages)
             if signer is None:
                 raise Unavailable("no signing key is in force")

@@ -16,11 +16,14 @@ class Tail:
     """New revocations, and where to go on: an opaque cursor.
 
     `at` is the database's time before it was read: what was committed by then is known now.
+    `written` are the times at which the entries were written, in the same order, where they are
+    known.
     """
 
     entries: tuple[Revocation, ...]
     cursor: str
     at: datetime
+    written: tuple[datetime, ...] = ()
 
 
 class Revocations(Protocol):
