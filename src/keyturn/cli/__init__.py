@@ -14,7 +14,12 @@ from . import version
 _MISSING = "keyturn: the package {missing!r} is missing: pip install 'keyturn[{extra}]'"
 # What the command line needs for a service elsewhere, and commands that are the service's own.
 _CLI = frozenset({"rich", "typer"})
-_SERVICE = frozenset({"bootstrap", "dev", "migrate", "secrets", "serve", "settings"})
+_SERVICE = frozenset(
+    {
+        *("bootstrap", "dev", "migrate", "secrets", "serve", "settings"),
+        *("backup", "doctor", "migrate-store", "recover", "restored"),
+    }
+)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typer.main import get_group
 from . import bench, secrets, signin
 from . import version as versions
 from .dev import dev
+from .doctor import doctor
 from .groups import GROUPS
 from .problems import ExitCode, say
 from .serve import serve
@@ -110,7 +111,7 @@ def version(
     print(versions.text(as_json=as_json))
 
 
-for command in (dev, serve, migrate, bootstrap, settings):
+for command in (dev, serve, migrate, bootstrap, settings, doctor):
     app.command()(command)
 app.add_typer(secrets.app)
 bench.add_command(app, _RUN)

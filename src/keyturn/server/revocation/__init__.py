@@ -10,6 +10,7 @@
 | `shared` | when this node trusts Redis, and how it fills it |
 | `gathering` | many small questions at once, asked as few large ones |
 | `feed` | what this node knows in order, for resource servers to follow |
+| `facts` | what a Redis says of itself, for `keyturn doctor` |
 | `lists` | the port itself: who is asked, and whose answer counts |
 
 How soon is a revocation known? The node that publishes it refuses with its next request. The
@@ -22,6 +23,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from ..domain.errors import StorageNotReady
 from ..services.counts import Counts
@@ -32,7 +34,17 @@ from .gathering import end
 from .lists import KeptList, State, Truth
 from .memory import LocalCopy
 
-__all__ = ["KeptList", "State", "digest", "open_revocation_list", "require_no_eviction"]
+if TYPE_CHECKING:
+    from .facts import RedisFacts
+
+__all__ = [
+    "KeptList",
+    "State",
+    "digest",
+    "open_revocation_list",
+    "redis_facts",
+    "require_no_eviction",
+]
 
 #: The slowest tail with which "within a second" holds for every node (seconds).
 SLOWEST_TAIL = 0.5
@@ -134,6 +146,13 @@ async def require_no_eviction(redis_url: str, *, timeout: float = 0.1) -> None:
             f"Redis drops revocations when its memory is full (maxmemory-policy {policy}): set it "
             "to noeviction, or allow that by KEYTURN_REDIS_ALLOW_EVICTION=true"
         )
+
+
+async def redis_facts(redis_url: str, *, timeout: float, patience: float) -> "RedisFacts":
+    """What a Redis says of itself (see `facts`). Raises Unavailable."""
+    from . import facts  # not for who has no Redis: the library is large
+
+    return await facts.redis_facts(redis_url, timeout=timeout, patience=patience)
 
 
 async def _opened(firsts: list[asyncio.Event]) -> None:

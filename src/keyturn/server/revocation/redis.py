@@ -209,6 +209,10 @@ class Link:
         except RedisRefusal:
             return ""
 
+    async def info(self, section: str) -> dict[str, str]:
+        """What it tells of itself (INFO). Raises `RedisFault`, of it `RedisRefusal`."""
+        return await self._writer.info(section)
+
     async def close(self) -> None:
         """Does not wait for Redis."""
         await self._reader.close()

@@ -1,7 +1,7 @@
 """All settings: one frozen object, read once, refusing to be half-configured."""
 
 from .model import Settings, SettingsError, env_name
-from .sources import describe, load_settings, unknown_variables
+from .sources import describe, load_settings, secret_files, unknown_variables
 
 __all__ = [
     "Settings",
@@ -9,5 +9,6 @@ __all__ = [
     "describe",
     "env_name",
     "load_settings",
+    "secret_files",
     "unknown_variables",
 ]

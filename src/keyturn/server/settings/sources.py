@@ -85,6 +85,19 @@ def unknown_variables(others: Collection[str] = ()) -> dict[str, str | None]:
     return found
 
 
+def secret_files(config: Path | None = None) -> tuple[Path, ...]:
+    """The files that secrets come from: those named by `…_FILE`, and the TOML file itself."""
+    named = os.environ.get(CONFIG)
+    path = config or (Path(named) if named else None)
+    files = [os.environ.get(f"{env_name(name)}_FILE") for name in FROM_FILE]
+    if path is not None:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        files += [str(values.get(f"{name}_file") or "") for name in FROM_FILE]
+        if any(values.get(name) for name in FROM_FILE):
+            files.append(str(path))
+    return tuple(Path(file) for file in files if file)
+
+
 def _extra(field: FieldInfo, key: str) -> str:
     extra = field.json_schema_extra
     return str(extra.get(key, "")) if isinstance(extra, dict) else ""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..domain.errors import StorageNotReady
 from ..services.ports.observing import PoolUse
 from .engine import postgres_engine, sqlite_engine
+from .facts import aging_keys, database_facts, database_file
 from .lookup_sqlite import SqliteLookup
 from .migration import migrate
 from .notifications import Notifications
@@ -32,6 +33,9 @@ __all__ = [
     "SqliteLookup",
     "Storage",
     "StorageNotReady",
+    "aging_keys",
+    "database_facts",
+    "database_file",
     "is_sqlite",
     "migrate",
     "open_storage",

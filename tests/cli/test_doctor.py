@@ -1,0 +1,234 @@
+"""`keyturn doctor`: what is well is said to be, what is not is found, and no secret is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from keyturn.server.examining import Level, examine
+from keyturn.server.settings import Settings
+from tests.cli.conftest import Done, Run
+from tests.databases import database
+from tests.live_server import Live, live, new_master_secret, prepare
+from tests.servers import PostgresServer, RedisServer, free_port
+
+__all__ = ["live"]
+
+Seen = dict[str, tuple[str, str]]
+
+
+def seen(done: Done) -> Seen:
+    """The worst level and the text of each check."""
+    order = [level.value for level in Level]
+    found: Seen = {}
+    for one in json.loads(done.stdout)["findings"]:
+        before = found.get(one["check"], ("ok", ""))
+        level = max(before[0], one["level"], key=order.index)
+        found[one["check"]] = (level, f"{before[1]} {one['seen']} {one['advice']}".strip())
+    return found
+
+
+def settings_of(server: Live) -> dict[str, str]:
+    given = {name: str(value) for name, value in server.server._settings.items() if value != ""}
+    return {**given, "port": str(server.server.port), "public_url": server.server.base_url}
+
+
+class TestALiveService:
+    def test_0_and_all_is_well(self, live: Live, run: Run) -> None:
+        done = run("doctor", "--json", "--strict", **settings_of(live))
+        found = seen(done)
+        assert {name: text for name, (level, text) in found.items() if level != "ok"} == {}
+        assert done.returncode == 0
+        assert {"database_schema", "master_secret", "signing_keys", "issuer", "jwks"} <= set(found)
+        if not live.server.database_url.startswith("sqlite"):
+            assert {"redis", "redis_list", "redis_eviction", "database_connections"} <= set(found)
+
+    def test_1_the_issuer_is_compared_to_the_letter(self, live: Live, run: Run) -> None:
+        given = {**settings_of(live), "issuer": live.server.base_url.replace("127.0.0.1", "[::1]")}
+        # Asked where the issuer leads; nobody listens there.
+        assert run("doctor", "--json", **given).returncode == 1
+        given["issuer"] = live.server.base_url.replace("127.0.0.1", "localhost")
+        level, text = seen(run("doctor", "--json", **given))["issuer"]
+        assert level == "problem"
+        assert "names another issuer" in text
+
+    def test_1_another_master_secret(self, live: Live, run: Run) -> None:
+        given = {**settings_of(live), "master_secret": new_master_secret()}
+        found = seen(run("doctor", "--json", **given))
+        assert found["master_secret"][0] == "problem"
+        assert found["issuer"][0] == "ok"
+
+    def test_1_another_installations_keys(self, live: Live, run: Run, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path}/other.db"
+        demo = prepare(url)
+        given = {**settings_of(live), "database_url": url, "master_secret": demo.master_secret}
+        given.pop("redis_url", None)
+        level, text = seen(run("doctor", "--json", **given))["jwks"]
+        assert level == "problem"
+        assert "lack the current one" in text
+
+    def test_lines_for_people(self, live: Live, run: Run) -> None:
+        done = run("doctor", "--offline", **settings_of(live))
+        assert done.stdout.splitlines()[0].startswith("ok       settings")
+        assert " 0 problems" in done.stderr
+
+
+class TestWhatIsWrong:
+    def test_2_the_settings(self, run: Run) -> None:
+        done = run("doctor", database_url="sqlite:///x.db", master_secret="short")
+        assert (done.returncode, done.stdout) == (2, "")
+
+    def test_each_is_found_and_none_stops_another(self, run: Run, tmp_path: Path) -> None:
+        secret = tmp_path / "secret"
+        secret.write_text(new_master_secret())
+        secret.chmod(0o644)
+        done = run(
+            "doctor",
+            "--json",
+            database_url=f"postgresql://ada:hunter2secret@127.0.0.1:{free_port()}/x",
+            redis_url=f"redis://:hunter2secret@127.0.0.1:{free_port()}/0",
+            smtp_url=f"smtp://ada:hunter2secret@127.0.0.1:{free_port()}",
+            mail_from="iam@example.org",
+            master_secret_file=str(secret),
+            trusted_proxies="0.0.0.0/0",
+            public_url=f"http://127.0.0.1:{free_port()}",
+            databse_url="x",
+        )
+        found = seen(done)
+        assert done.returncode == 1
+        assert {name for name, (level, _) in found.items() if level == "problem"} == {
+            *("files", "proxies", "database", "redis", "mail", "issuer")
+        }
+        assert found["settings"][0] == "warning"
+        assert "KEYTURN_DATABASE_URL" in found["settings"][1]
+        assert "hunter2secret" not in done.stdout + done.stderr
+
+    def test_a_warning_fails_with_strict_only(self, run: Run, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path}/k.db"
+        given = {"database_url": url, "master_secret": prepare(url).master_secret, "typo": "x"}
+        assert run("doctor", "--offline", **given).returncode == 0
+        assert run("doctor", "--offline", "--strict", **given).returncode == 1
+
+    async def test_what_never_answers_is_given_up(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+            where = f"127.0.0.1:{silent.getsockname()[1]}"
+            settings = Settings(
+                database_url=f"postgresql://{where}/x",
+                master_secret=new_master_secret(),
+                redis_url=f"redis://{where}/0",
+                public_url=f"http://{where}",
+            )
+            found = await examine(settings, patience=0.3)
+        problems = {one.check for one in found if one.level is Level.PROBLEM}
+        assert problems == {"database", "redis", "issuer"}
+
+    def test_schema_and_keys(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "k.db"
+        url = f"sqlite:///{path}"
+        given = {"database_url": url, "master_secret": prepare(url).master_secret}
+        past = (datetime.now(UTC) - timedelta(days=200)).strftime("%Y-%m-%d %H:%M:%S.000000")
+        soon = (datetime.now(UTC) + timedelta(days=3)).strftime("%Y-%m-%d %H:%M:%S.000000")
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE api_keys SET created_at = ? WHERE name = 'demo'", (past,))
+            connection.execute(
+                "UPDATE api_keys SET expires_at = ? WHERE name = 'first key'", (soon,)
+            )
+            connection.execute("DELETE FROM signing_keys WHERE slot = 'next'")
+        found = seen(run("doctor", "--json", "--offline", **given))
+        assert "1 expire within 14 days: first key (" in found["api_keys"][1]
+        assert "1 unused for 90 days: demo (" in found["api_keys"][1]
+        assert found["signing_keys"][0] == "warning"
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        found = seen(run("doctor", "--json", "--offline", **given))
+        assert found["database_schema"][0] == "problem"
+        assert "master_secret" not in found
+
+
+class TestPostgres:
+    def test_connections_and_writes(
+        self, run: Run, postgres_server: PostgresServer, tmp_path: Path
+    ) -> None:
+        with database(postgres_server.url, "keyturn_doctor") as url:
+            given = {"database_url": url, "master_secret": prepare(url).master_secret}
+            more = {"database_pool_size": "100", "workers": "2"}
+            found = seen(run("doctor", "--json", "--offline", **given, **more))
+            assert found["database_connections"][0] == "problem"
+            assert "602 at most" in found["database_connections"][1]
+            only = f"{url}?default_transaction_read_only=on"
+            found = seen(run("doctor", "--json", "--offline", **{**given, "database_url": only}))
+            assert found["database_writable"][0] == "problem"
+
+
+class TestRedis:
+    def test_eviction(self, run: Run, redis_server: RedisServer, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path}/k.db"
+        given = {"database_url": url, "master_secret": prepare(url).master_secret}
+        given["redis_url"] = urlsplit(redis_server.url)._replace(path="/9").geturl()
+        _policy(redis_server.url, "allkeys-lru")
+        try:
+            found = seen(run("doctor", "--json", "--offline", **given))
+        finally:
+            _policy(redis_server.url, "noeviction")
+        assert found["redis_eviction"][0] == "problem"
+        assert found["redis_list"][0] == "warning"
+
+
+def _policy(url: str, policy: str) -> None:
+    where = urlsplit(url)
+    with socket.create_connection((str(where.hostname), where.port or 6379), 5) as link:
+        link.sendall(f"CONFIG SET maxmemory-policy {policy}\r\n".encode())
+        assert link.recv(5) == b"+OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "days", "level"),
+    [("localhost", 90, "ok"), ("localhost", 3, "warning"), ("localhost", -1, "problem"),
+     ("elsewhere.example", 90, "problem")],
+)  # fmt: skip
+def test_the_certificate(run: Run, tmp_path: Path, host: str, days: int, level: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    built: Any = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=200))
+        .not_valid_after(now + timedelta(days=days, hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (tmp_path / "cert.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, *private)
+    descriptor = os.open(tmp_path / "key.pem", os.O_CREAT | os.O_WRONLY, 0o600)
+    os.write(descriptor, pem)
+    os.close(descriptor)
+    url = f"sqlite:///{tmp_path}/k.db"
+    done = run(
+        "doctor",
+        "--json",
+        "--offline",
+        database_url=url,
+        master_secret=prepare(url).master_secret,
+        tls_cert_file=str(tmp_path / "cert.pem"),
+        tls_key_file=str(tmp_path / "key.pem"),
+        public_url="https://localhost:8443",
+    )
+    assert seen(done)["tls"][0] == level
