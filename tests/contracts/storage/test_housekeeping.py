@@ -22,11 +22,18 @@ from keyturn.server.domain.model import (
 )
 from keyturn.server.domain.permissions import VIEWER
 from keyturn.server.domain.revocations import FOREVER_YEAR
+from keyturn.server.domain.webhooks import KEPT_FOR, Delivery, Webhook
 from keyturn.server.services import housekeeping
 from keyturn.server.services.housekeeping import BATCH, KEPT, Housekeeper
 from keyturn.server.services.ports import KeptAnswer, Perishable
 from keyturn.server.storage import Storage, open_storage
-from keyturn.server.storage.tables import invitations, kept_answers, revocations, sessions
+from keyturn.server.storage.tables import (
+    invitations,
+    kept_answers,
+    revocations,
+    sessions,
+    webhook_deliveries,
+)
 from tests.contracts.storage.plans import plan
 from tests.contracts.storage.world import World
 
@@ -40,6 +47,7 @@ TABLES = {
     Perishable.REVOCATIONS: revocations,
     Perishable.INVITATIONS: invitations,
     Perishable.KEPT_ANSWERS: kept_answers,
+    Perishable.WEBHOOK_DELIVERIES: webhook_deliveries,
 }
 
 
@@ -214,9 +222,10 @@ class TestDay:
 
     HOURS = 24
     SESSIONS, ENDED, REFRESHES, REVOCATIONS, SUSPENSIONS = 8, 2, 2, 15, 2
-    INVITATIONS, ANSWERS = 2, 4
+    INVITATIONS, ANSWERS, DELIVERIES = 2, 4, 3
     #: Each ends in the middle of an hour.
     SESSION, REVOCATION, INVITATION, ANSWER = 9.5, 0.1, 23.5, 23.5
+    DELIVERY = KEPT_FOR.total_seconds() / 3600 - 0.5
 
     async def test_growth_stays_bounded(
         self, world: World, measured: Callable[[str], None]
@@ -240,6 +249,7 @@ class TestDay:
             Perishable.REVOCATIONS: self.REVOCATIONS,
             Perishable.INVITATIONS: self.INVITATIONS * (31 * 24 - 1),
             Perishable.KEPT_ANSWERS: self.ANSWERS * 23,
+            Perishable.WEBHOOK_DELIVERIES: self.DELIVERIES * (30 * 24 - 1),
         }
         assert all(deleted[what] for what in Perishable)
         backend = "SQLite" if world.storage.store._engine.dialect.name == "sqlite" else "PostgreSQL"
@@ -268,6 +278,28 @@ class TestDay:
         async with world.storage.store._engine.begin() as connection:
             await connection.execute(insert(invitations), offers)
             await connection.execute(insert(kept_answers), answers)
+        await self._deliver(world, range(1, 30 * 24 - 1))
+
+    async def _deliver(self, world: World, hours_ago: range) -> None:
+        """What a webhook was told of."""
+        made = [
+            Delivery(
+                new_id(),
+                world.root,
+                world.user,  # any id
+                new_id(),
+                "webhook.test",
+                "{}",
+                datetime.now(UTC) - KEPT_FOR + timedelta(hours=self.DELIVERY - hour),
+            )
+            for hour in hours_ago
+            for _ in range(self.DELIVERIES)
+        ]
+        async with world.storage.store.transaction() as work:
+            if await work.webhooks.get(world.root, world.user) is None:
+                hook = Webhook(world.user, world.root, "x", "https://x", datetime.now(UTC), b"")
+                await work.webhooks.add(hook)
+            await work.deliveries.add(made)
 
     async def _an_hours_load(self, world: World) -> None:
         now = datetime.now(UTC)
@@ -299,6 +331,7 @@ class TestDay:
             for _ in range(self.ANSWERS):
                 ends = now + timedelta(hours=self.ANSWER)
                 await work.kept_answers.add(new_id().encode(), KeptAnswer(b"r", b"s"), ends)
+        await self._deliver(world, range(1))
 
 
 # --- what is there -------------------------------------------------------------------------------

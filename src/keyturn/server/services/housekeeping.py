@@ -35,6 +35,8 @@ KEPT: Mapping[Perishable, timedelta] = {
     Perishable.INVITATIONS: timedelta(days=30),
     # Secrets stand in them, and nobody is answered with them any more.
     Perishable.KEPT_ANSWERS: timedelta(0),
+    # Their end is that of the time that they are kept for (domain.webhooks).
+    Perishable.WEBHOOK_DELIVERIES: timedelta(0),
 }
 
 

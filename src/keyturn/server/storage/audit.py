@@ -1,6 +1,7 @@
 """The audit trail: rows are added and never changed (promise P9)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, insert, select
@@ -9,6 +10,7 @@ from ..domain.ids import new_id
 from ..domain.trail import Actor, AuditEvent, Json
 from ..services.ports import AuditFilter, Page, Slice
 from .columns import db_now
+from .outbox import tell
 from .paging import page, sliced
 from .tables import audit_events
 from .unit import Unit
@@ -25,10 +27,11 @@ class AuditRepository:
         self._unit = unit
 
     async def add(self, events: Sequence[AuditEvent]) -> None:
-        """All in one batch."""
+        """All in one batch; with what their tenants' webhooks are to be told."""
+        events = [event if event.id else replace(event, id=new_id()) for event in events]
         rows = [
             {
-                "id": event.id or new_id(),
+                "id": event.id,
                 "happened_at": event.at,
                 "action": event.action,
                 "outcome": event.outcome,
@@ -44,6 +47,7 @@ class AuditRepository:
         ]
         if rows:
             await self._unit.run(_ADD, rows)
+            await tell(self._unit, events)
 
     async def events(self, tenant_id: str, wanted: AuditFilter, part: Slice) -> Page[AuditEvent]:
         """Read backwards along the index of a column that is filtered by, or the tenant's."""

@@ -6,7 +6,7 @@ from sqlalchemy import Table, delete, func, select, tuple_
 
 from ..services.ports import Perishable
 from .columns import db_now
-from .tables import invitations, kept_answers, revocations, sessions
+from .tables import invitations, kept_answers, revocations, sessions, webhook_deliveries
 from .unit import Unit
 
 # Any number that no other lock of this installation has ("keeping").
@@ -18,6 +18,7 @@ _TABLES: dict[Perishable, Table] = {
     Perishable.REVOCATIONS: revocations,
     Perishable.INVITATIONS: invitations,
     Perishable.KEPT_ANSWERS: kept_answers,
+    Perishable.WEBHOOK_DELIVERIES: webhook_deliveries,
 }
 
 

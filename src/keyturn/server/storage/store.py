@@ -13,6 +13,7 @@ from ..domain.errors import Unavailable
 from ..services.ports.observing import PoolUse
 from .audit import AuditRepository
 from .columns import db_now
+from .deliveries import DeliveryRepository
 from .endpoints import EndpointRepository
 from .engine import TRANSACTION_SECONDS
 from .faults import translated
@@ -32,6 +33,7 @@ from .signing_keys import SigningKeyRepository
 from .tenants import TenantRepository
 from .unit import Unit
 from .users import UserRepository
+from .webhooks import WebhookRepository
 
 
 class DatabaseTransaction:
@@ -119,6 +121,16 @@ class DatabaseTransaction:
     def housekeeping(self) -> HousekeepingRepository:
         """Deletes what has ended."""
         return HousekeepingRepository(self.unit)
+
+    @property
+    def webhooks(self) -> WebhookRepository:
+        """Addresses that are told of events."""
+        return WebhookRepository(self.unit)
+
+    @property
+    def deliveries(self) -> DeliveryRepository:
+        """What is to be told to them."""
+        return DeliveryRepository(self.unit)
 
     async def now(self) -> datetime:
         """The database's time."""

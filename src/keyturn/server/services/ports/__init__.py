@@ -33,15 +33,18 @@ from .tokens import (
     RefreshTokens,
 )
 from .trail import AuditFilter, AuditLog, KeptAnswer, KeptAnswers, Revocations, Tail
+from .webhooks import Answered, Deliveries, Tried, Webhooks, WebhookSecrets, WebhookSender
 
 __all__ = [
     "AccessTokens",
     "AnswerSealer",
+    "Answered",
     "ApiKeyFormat",
     "ApiKeys",
     "AuditFilter",
     "AuditLog",
     "Clock",
+    "Deliveries",
     "Endpoints",
     "FeedItem",
     "Holding",
@@ -75,6 +78,10 @@ __all__ = [
     "Tail",
     "Tenants",
     "Transaction",
+    "Tried",
     "UnmovedKey",
     "Users",
+    "WebhookSecrets",
+    "WebhookSender",
+    "Webhooks",
 ]

@@ -12,6 +12,7 @@ class Perishable(StrEnum):
     REVOCATIONS = "revocations"
     INVITATIONS = "invitations"
     KEPT_ANSWERS = "kept_answers"
+    WEBHOOK_DELIVERIES = "webhook_deliveries"
 
 
 class Housekeeping(Protocol):

@@ -10,6 +10,7 @@ from .credentials import ApiKeys, Seals, Sessions, SigningKeys
 from .housekeeping import Housekeeping
 from .identity import Invitations, Memberships, Roles, Tenants, Users
 from .trail import AuditLog, KeptAnswers, Revocations
+from .webhooks import Deliveries, Webhooks
 
 
 class Transaction(Protocol):
@@ -47,6 +48,10 @@ class Transaction(Protocol):
     def kept_answers(self) -> KeptAnswers: ...
     @property
     def housekeeping(self) -> Housekeeping: ...
+    @property
+    def webhooks(self) -> Webhooks: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
 
     async def now(self) -> datetime:
         """The database's time."""

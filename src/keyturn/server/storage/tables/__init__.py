@@ -14,6 +14,7 @@ from .identity import (
     users,
 )
 from .tokens import audit_events, resource_servers, revocations, sessions, signing_keys
+from .webhooks import webhook_deliveries, webhooks
 
 __all__ = [
     "api_keys",
@@ -34,4 +35,6 @@ __all__ = [
     "tenant_tree",
     "tenants",
     "users",
+    "webhook_deliveries",
+    "webhooks",
 ]
