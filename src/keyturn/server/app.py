@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -80,7 +80,7 @@ async def open_service(
         signer, keyring = await stack.enter_async_context(open_signer(settings, parts, utc_now))
         revocations.listen(keyring.heard)
         usage = await stack.enter_async_context(open_usage(parts, utc_now))
-        await stack.enter_async_context(housekeeping(parts.store))
+        await stack.enter_async_context(housekeeping(parts.store, _audit_kept(settings)))
         passwords = Argon2Passwords()
         stack.callback(passwords.close)
         running = Running(
@@ -107,6 +107,10 @@ async def open_service(
             settings.signing_key_max_age,
         )
         yield Service(wired.surface, parts, usage, sources)
+
+
+def _audit_kept(settings: Settings) -> timedelta | None:
+    return timedelta(days=settings.audit_kept) if settings.audit_kept else None
 
 
 def create_app(

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import Table, func, insert, select, text
 
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import (
@@ -22,12 +22,14 @@ from keyturn.server.domain.model import (
 )
 from keyturn.server.domain.permissions import VIEWER
 from keyturn.server.domain.revocations import FOREVER_YEAR
+from keyturn.server.domain.trail import AuditEvent
 from keyturn.server.domain.webhooks import KEPT_FOR, Delivery, Webhook
 from keyturn.server.services import housekeeping
 from keyturn.server.services.housekeeping import BATCH, KEPT, Housekeeper
 from keyturn.server.services.ports import KeptAnswer, Perishable
 from keyturn.server.storage import Storage, open_storage
 from keyturn.server.storage.tables import (
+    audit_events,
     invitations,
     kept_answers,
     revocations,
@@ -89,6 +91,20 @@ class TestWhatGoes:
             # Nodes still hear of what was lifted.
             told = {entry.subject for entry in (await work.revocations.tail(cursor)).entries}
         assert told == {entry.subject for entry in (*entries[:2], suspended, resumed)}
+
+    async def test_the_audit_trail_only_if_it_is_said_how_long(self, storage: Storage) -> None:
+        now = datetime.now(UTC)
+        ends = [now, now - 30 * DAY + MINUTE, now - 30 * DAY - MINUTE]
+        events = [AuditEvent("tenant.renamed", "ok", at=at, id=new_id()) for at in ends]
+        async with storage.store.transaction() as work:
+            await work.audit.add(events)
+
+        assert await _tidy(storage) == {}
+        kept = {**KEPT, Perishable.AUDIT_EVENTS: 30 * DAY}
+        done = +await Housekeeper(storage.store, kept).tidy()
+
+        assert done == {Perishable.AUDIT_EVENTS: 1}
+        assert await _ids(storage, audit_events) == {events[0].id, events[1].id}
 
     async def test_invitations_30_days_after_their_end(self, world: World) -> None:
         now = datetime.now(UTC)
@@ -161,8 +177,8 @@ class TestBatches:
             storage,
             lambda work: work.housekeeping.delete(what, kept=timedelta(0), at_most=BATCH),
         )
-        table = TABLES[what]
-        assert f"ix_{table.name}_expires_at" in seen
+        table = TABLES.get(what, audit_events)
+        assert f"ix_{table.name}_{'expires_at' if what in TABLES else 'at'}" in seen
         assert f"pk_{table.name}" in seen or "sqlite_autoindex" in seen
         for scan in (f"Seq Scan on {table.name}", f"SCAN {table.name}", "Sort", "TEMP B-TREE"):
             assert scan not in seen
@@ -239,7 +255,7 @@ class TestDay:
             deleted += await _tidy(world.storage)
             counts.append(await _rows(world.storage))
 
-        for what in Perishable:
+        for what in KEPT:
             series = [count[what] for count in counts]
             print(f"{what}: {' '.join(map(str, series))}; {deleted[what]} deleted")
         half = counts[self.HOURS // 2 :]
@@ -251,7 +267,7 @@ class TestDay:
             Perishable.KEPT_ANSWERS: self.ANSWERS * 23,
             Perishable.WEBHOOK_DELIVERIES: self.DELIVERIES * (30 * 24 - 1),
         }
-        assert all(deleted[what] for what in Perishable)
+        assert all(deleted[what] for what in KEPT)
         backend = "SQLite" if world.storage.store._engine.dialect.name == "sqlite" else "PostgreSQL"
         plateau = ", ".join(f"{count} {what}" for what, count in half[0].items())
         measured(f"{backend}: rows from the 12th hour of load on: {plateau}")
@@ -339,6 +355,12 @@ class TestDay:
 
 async def _tidy(storage: Storage) -> Counter[Perishable]:
     return +await Housekeeper(storage.store).tidy()
+
+
+async def _ids(storage: Storage, table: Table) -> set[str]:
+    async with storage.store.transaction() as work:
+        rows = await work.unit.run(select(table.c.id))
+        return set(rows.scalars())
 
 
 async def _add_old(storage: Storage, count: int) -> list[Revocation]:

@@ -43,8 +43,9 @@ KEPT: Mapping[Perishable, timedelta] = {
 class Housekeeper:
     """Deletes what has ended; `run` does so again and again."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, kept: Mapping[Perishable, timedelta] = KEPT) -> None:
         self._store = store
+        self._kept = kept
         self._stopping = asyncio.Event()
         self._failing = False
 
@@ -74,7 +75,7 @@ class Housekeeper:
         """
         deleted: Counter[Perishable] = Counter()
         try:
-            for what in KEPT:
+            for what in self._kept:
                 while not self._stopping.is_set():
                     count = await self._delete_some(what)
                     deleted[what] += count
@@ -90,7 +91,7 @@ class Housekeeper:
         async with self._store.transaction() as tx:
             if not await tx.housekeeping.lock():
                 return 0
-            return await tx.housekeeping.delete(what, kept=KEPT[what], at_most=BATCH)
+            return await tx.housekeeping.delete(what, kept=self._kept[what], at_most=BATCH)
 
     async def _stopped(self, seconds: float) -> bool:
         """Waits so long, or until `stop`; whether that was it."""
@@ -108,9 +109,11 @@ class Housekeeper:
 
 
 @contextlib.asynccontextmanager
-async def housekeeping(store: Store) -> AsyncIterator[None]:
-    """The loop, at work until the end of the block."""
-    keeper = Housekeeper(store)
+async def housekeeping(store: Store, audit_kept: timedelta | None = None) -> AsyncIterator[None]:
+    """The loop, at work until the end of the block. `audit_kept`: None keeps the trail for ever."""
+    keeper = Housekeeper(
+        store, KEPT if audit_kept is None else {**KEPT, Perishable.AUDIT_EVENTS: audit_kept}
+    )
     task = asyncio.create_task(keeper.run(), name="housekeeping")
     try:
         yield

@@ -25,6 +25,9 @@ class Bounds(SettingsGroup):
         ge=1,
         le=100_000,
     )
+    audit_kept: int = setting(
+        "days", 0, "How long rows of the audit trail are kept; 0: for ever.", ge=0, le=36_500
+    )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BY_COMMAS] = setting(
         "list", (), "Networks (CIDR, by commas) whose `X-Forwarded-For` is believed."
     )

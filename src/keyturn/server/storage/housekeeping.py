@@ -1,24 +1,32 @@
 """Deletes what has ended: a little at a time, on an index, and by one node at a time."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import Table, delete, func, select, tuple_
+from sqlalchemy import Column, Table, delete, func, select, tuple_
 
 from ..services.ports import Perishable
 from .columns import db_now
-from .tables import invitations, kept_answers, revocations, sessions, webhook_deliveries
+from .tables import (
+    audit_events,
+    invitations,
+    kept_answers,
+    revocations,
+    sessions,
+    webhook_deliveries,
+)
 from .unit import Unit
 
 # Any number that no other lock of this installation has ("keeping").
 _LOCK = 0x6B656570696E67
 
-# Each has `expires_at`, indexed.
-_TABLES: dict[Perishable, Table] = {
-    Perishable.SESSIONS: sessions,
-    Perishable.REVOCATIONS: revocations,
-    Perishable.INVITATIONS: invitations,
-    Perishable.KEPT_ANSWERS: kept_answers,
-    Perishable.WEBHOOK_DELIVERIES: webhook_deliveries,
+# When each ends; all are indexed.
+_ENDS: dict[Perishable, tuple[Table, Column[datetime]]] = {
+    Perishable.SESSIONS: (sessions, sessions.c.expires_at),
+    Perishable.REVOCATIONS: (revocations, revocations.c.expires_at),
+    Perishable.INVITATIONS: (invitations, invitations.c.expires_at),
+    Perishable.KEPT_ANSWERS: (kept_answers, kept_answers.c.expires_at),
+    Perishable.WEBHOOK_DELIVERIES: (webhook_deliveries, webhook_deliveries.c.expires_at),
+    Perishable.AUDIT_EVENTS: (audit_events, audit_events.c.at),
 }
 
 
@@ -37,14 +45,14 @@ class HousekeepingRepository:
 
     async def delete(self, what: Perishable, *, kept: timedelta, at_most: int) -> int:
         """The longest ended first."""
-        table = _TABLES[what]
+        table, end = _ENDS[what]
         now = (await self._unit.run(select(db_now()))).scalar_one()
         # Rows that are being changed may have a later end in a moment. In a CTE, which is read
         # once: PostgreSQL may read a subquery again and again, and each time find other rows.
         ended = (
             select(*table.primary_key)
-            .where(table.c.expires_at < now - kept)
-            .order_by(table.c.expires_at)
+            .where(end < now - kept)
+            .order_by(end)
             .limit(at_most)
             .with_for_update(skip_locked=True)
             .cte("ended")
