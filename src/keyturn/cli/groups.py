@@ -80,6 +80,14 @@ GROUPS = {
             "resource-server edit https://assets.example --algorithm ES256",
         ),
     ),
+    "webhook": Group(
+        "webhooks",
+        "Where a tenant is told of events, and how that goes.",
+        (
+            "webhook create incidents --url https://hooks.example/keyturn",
+            "webhook deliveries incidents --state dead",
+        ),
+    ),
     "signing-key": Group(
         "signing_keys",
         "What tokens are signed with; the root tenant's.",

@@ -102,6 +102,11 @@ def resource_server(api: Api, tenant_id: str, text: str) -> str:
     return _listed(api, tenant_id, "resource server", "/resource-servers", text, fields)
 
 
+def webhook(api: Api, tenant_id: str, text: str) -> str:
+    """A webhook of the tenant."""
+    return _listed(api, tenant_id, "webhook", "/webhooks", text, ["name"])
+
+
 def service_user(api: Api, tenant_id: str, text: str) -> str:
     """A service user at home in the tenant, by its name or its mail address."""
     return _listed(api, tenant_id, "service user", "/service-users", text, ["email", "name"])

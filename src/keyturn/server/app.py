@@ -16,6 +16,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
+from .. import __version__
 from . import logs, storage
 from .http.errors import ErrorAnswers
 from .http.middleware import RequestFrame
@@ -24,11 +25,15 @@ from .http.stopping import Stopping
 from .parts import Parts, open_parts, open_signer, open_usage
 from .revocation import open_revocation_list
 from .services.counts import Counts
+from .services.deliveries import Deliverer, delivering
 from .services.housekeeping import housekeeping
 from .services.usage import Usage
 from .settings import Settings, load_settings
 from .telemetry.reading import READINGS, Reading, Sources, read
 from .tokens.passwords import Argon2Passwords
+from .tokens.secrets import DerivedKeys
+from .tokens.webhook_secrets import SealedWebhookSecrets
+from .webhooks import HttpWebhooks
 from .wiring import Running, wire
 
 
@@ -81,6 +86,12 @@ async def open_service(
         revocations.listen(keyring.heard)
         usage = await stack.enter_async_context(open_usage(parts, utc_now))
         await stack.enter_async_context(housekeeping(parts.store, _audit_kept(settings)))
+        sender = HttpWebhooks(settings.webhook_networks)
+        stack.push_async_callback(sender.close)
+        webhook_secrets = SealedWebhookSecrets(DerivedKeys(parts.secrets, "webhooks", 64))
+        agent = f"keyturn/{__version__}"
+        deliverer = Deliverer(parts.store, sender, webhook_secrets, utc_now, agent=agent)
+        await stack.enter_async_context(delivering(deliverer))
         passwords = Argon2Passwords()
         stack.callback(passwords.close)
         running = Running(
@@ -94,6 +105,9 @@ async def open_service(
             stopping or Stopping(),
             utc_now,
             counts,
+            sender,
+            webhook_secrets,
+            deliverer,
         )
         wired = wire(running)
         sources = Sources(

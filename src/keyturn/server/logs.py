@@ -38,6 +38,7 @@ PINNED = {
     "sqlalchemy": logging.WARNING,  # INFO prints statements and parameters
     "alembic": logging.WARNING,  # INFO tells of its plugins at every start
     "asyncpg": logging.INFO,
+    "httpx": logging.WARNING,  # INFO prints the address of each call
     "httpcore": logging.INFO,  # DEBUG prints headers
     "hpack": logging.INFO,  # the same
 }

@@ -23,6 +23,7 @@ from .services.audiences import Audiences
 from .services.callers import Callers
 from .services.counts import Counts
 from .services.credentials import Credentials
+from .services.deliveries import Deliverer
 from .services.introspection import Introspection
 from .services.issuing import Issuing
 from .services.management import Management
@@ -44,8 +45,9 @@ from .services.management.service_users import ServiceUserManagement
 from .services.management.sessions import OwnSessions, SessionManagement
 from .services.management.signing_keys import SigningKeyManagement
 from .services.management.tenants import TenantManagement
+from .services.management.webhooks import WebhookManagement
 from .services.policy_bundle import PolicyBundles
-from .services.ports import Clock, Mailer, Passwords, Store
+from .services.ports import Clock, Mailer, Passwords, Store, WebhookSecrets, WebhookSender
 from .services.recent_keys import RecentKeys
 from .services.refreshing import Refreshing
 from .services.revoking import Revoking
@@ -74,6 +76,9 @@ class Running:
     stopping: Stopping
     clock: Clock
     counts: Counts
+    sender: WebhookSender
+    webhook_secrets: WebhookSecrets
+    deliverer: Deliverer
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,9 @@ def wire(running: Running) -> Wired:
             store, changes, parts.signing_keys, parts.sealer, keyring.read_now
         ),
         audit=AuditTrail(store),
+        webhooks=WebhookManagement(
+            store, changes, running.webhook_secrets, running.sender, running.deliverer.wake
+        ),
     )
     callers = Callers(signer, revocations, keys, store, clock)
     published = Published(

@@ -193,7 +193,7 @@ class TestDeliveries:
         await queued(world, nothing, state=DeliveryState.DEAD, due_at=None)
         assert await waiting(world) == {some.id, resting.id}
         async with world.storage.store.transaction() as work:
-            await work.tenants.suspend(suspended, NOW)
+            await work.tenants.set_suspended(suspended, NOW)
         assert await waiting(world) == {some.id}
         assert await claimed(world, resting) == ()
         assert await claimed(world, disabled) == ()

@@ -118,7 +118,7 @@ def due_events(
         if passed:
             days = min(passed)
             found.append(_of_key(key, EXPIRING, end - timedelta(days=days), {"days": days}))
-    times = [key.created_at, key.last_used_at, key.rotation and key.rotation.at]
+    times = [key.created_at, key.last_used_at, key.rotation.at if key.rotation else None]
     used = max(at for at in times if at is not None)
     since = now - used - timedelta(days=unused_days)
     if timedelta(0) <= since <= LATE:

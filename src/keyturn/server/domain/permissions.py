@@ -35,6 +35,8 @@ OWN: frozenset[str] = frozenset(
         "resource-servers:write",
         "signing-keys:read",
         "signing-keys:write",
+        "webhooks:read",
+        "webhooks:write",
     }
 )
 

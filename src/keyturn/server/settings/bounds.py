@@ -31,6 +31,11 @@ class Bounds(SettingsGroup):
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BY_COMMAS] = setting(
         "list", (), "Networks (CIDR, by commas) whose `X-Forwarded-For` is believed."
     )
+    webhook_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BY_COMMAS] = setting(
+        "list",
+        (),
+        "Networks (CIDR, by commas) that webhooks may be in, beside public ones.",
+    )
     shutdown_drain: int = setting(
         "seconds", 5, "After SIGTERM, how long connections are still accepted.", ge=0, le=600
     )

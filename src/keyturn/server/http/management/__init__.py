@@ -15,6 +15,7 @@ from .service_users import service_user_operations
 from .sessions import own_session_operations, session_operations
 from .signing_keys import signing_key_operations
 from .tenants import tenant_operations
+from .webhooks import webhook_operations
 
 
 def management_operations(management: Management, base: str) -> list[Operation]:
@@ -35,4 +36,5 @@ def management_operations(management: Management, base: str) -> list[Operation]:
         *resource_server_operations(management.resource_servers, base),
         *signing_key_operations(management.signing_keys),
         *audit_operations(management.audit),
+        *webhook_operations(management.webhooks, base),
     ]

@@ -19,6 +19,7 @@ from .service_users import ServiceUserManagement
 from .sessions import OwnSessions, SessionManagement
 from .signing_keys import SigningKeyManagement
 from .tenants import TenantManagement
+from .webhooks import WebhookManagement
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +44,4 @@ class Management:
     resource_servers: ResourceServerManagement
     signing_keys: SigningKeyManagement
     audit: AuditTrail
+    webhooks: WebhookManagement
