@@ -38,6 +38,7 @@ from keyturn.server.services.bootstrap import make_demo
 from keyturn.server.settings import Settings
 from tests.databases import database, dump_postgres, dump_sqlite
 from tests.servers import PostgresServer, RedisServer, die_with_parent, end_process, free_port
+from tests.unlimited import UNLIMITED
 
 T = TypeVar("T")
 
@@ -176,6 +177,7 @@ class LiveServer:
             "access_log": "all",
             "shutdown_drain": 0,
             "metrics_port": 0,  # many run at once
+            **UNLIMITED,
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -25,6 +25,7 @@ from tests.bench.processes import Running, serving
 from tests.bench.wire import CONNECTIONS, BenchError, Request, form
 from tests.databases import database
 from tests.servers import POSTGRES_URL, PostgresServer, running_postgres
+from tests.unlimited import UNLIMITED_ENVIRONMENT
 
 SMALL_KEYS = 10_000
 #: What a server in production does, and memory for what is read often.
@@ -93,6 +94,7 @@ def filled_database(server: PostgresServer, size: Size, tell: Tell) -> Iterator[
         settings = Settings(database_url=url, master_secret=secrets.token_urlsafe(40))
         filled = asyncio.run(_filled(settings, url, size, tell))
         environment = {
+            **UNLIMITED_ENVIRONMENT,
             "KEYTURN_DATABASE_URL": url,
             "KEYTURN_MASTER_SECRET": settings.master_secret.get_secret_value(),
         }

@@ -20,6 +20,7 @@ from keyturn.server.services.bootstrap import Demo, make_demo
 from keyturn.server.services.ports import NewKey
 from keyturn.server.settings import Settings
 from tests.servers import POSTGRES_URL, REDIS_URL, running_postgres, running_redis
+from tests.unlimited import UNLIMITED_ENVIRONMENT
 
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
@@ -100,6 +101,7 @@ def prepared(
         yield Prepared(
             environment={
                 **environment,
+                **UNLIMITED_ENVIRONMENT,
                 "KEYTURN_DATABASE_URL": url,
                 "KEYTURN_MASTER_SECRET": settings.master_secret.get_secret_value(),
                 "KEYTURN_SIGNING_ALGORITHM": algorithm,

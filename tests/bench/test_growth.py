@@ -30,6 +30,7 @@ from tests.bench.wire import Request
 from tests.databases import database, run
 from tests.live_server import new_master_secret
 from tests.servers import PostgresServer
+from tests.unlimited import UNLIMITED
 
 SIZE = Size(300, 30, 20, genuine=30, special=2, wide=5, listed=40)
 
@@ -79,7 +80,7 @@ async def rows(url: str, query: str) -> list[asyncpg.Record]:
 @pytest.fixture(scope="module")
 def grown(postgres_server: PostgresServer, postgres_template: str) -> Iterator[Grown]:
     with database(postgres_server.url, "keyturn_growth", template=postgres_template) as url:
-        settings = Settings(database_url=url, master_secret=new_master_secret())
+        settings = Settings(database_url=url, master_secret=new_master_secret(), **UNLIMITED)
 
         async def filled() -> Filled:
             async with open_parts(settings) as parts:

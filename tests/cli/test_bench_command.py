@@ -98,7 +98,10 @@ class _Busy(BaseHTTPRequestHandler):
             self.loaded.set()
         self.rfile.read(int(self.headers["Content-Length"]))
         text = json.dumps(TOKENS, separators=(",", ":")).encode()
-        self.send_response(next(self.statuses))
+        status = next(self.statuses)
+        self.send_response(status)
+        if status == 429:
+            self.send_header("RateLimit", '"exchanges-per-key";r=0;t=9')
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
@@ -139,6 +142,7 @@ def test_1_what_was_not_the_answer_is_counted_by_status(
         done = run("bench", *SHORT, *(["--json"] if as_json else []), **user)
     assert done.returncode == 1
     assert "the first: HTTP/1.1" in done.stderr
+    assert "limited by its KEYTURN_LIMIT_EXCHANGES_PER_KEY" in done.stderr
     if as_json:
         call = json.loads(done.stdout)["calls"]["exchange"]
         assert set(call["errors"]) == {"429", "500", "503"}

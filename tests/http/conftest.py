@@ -31,6 +31,7 @@ from keyturn.server.settings import Settings
 from tests.databases import database, run
 from tests.http.contract import check
 from tests.servers import PostgresServer
+from tests.unlimited import UNLIMITED
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -284,6 +285,7 @@ async def running(
             "database_url": url,
             "master_secret": world.master_secret,
             "database_pool_size": 4,
+            **UNLIMITED,
             **changes,
         }
     )

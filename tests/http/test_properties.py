@@ -17,6 +17,7 @@ from keyturn.server.parts import open_parts
 from keyturn.server.services.bootstrap import Demo, make_demo
 from keyturn.server.settings import Settings
 from tests.http.contract import check, operations
+from tests.unlimited import UNLIMITED
 
 PATHS = sorted({path for _, path in operations()})
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "X"]
@@ -66,6 +67,7 @@ class World:
             database_url=f"sqlite:///{directory}/k.db",
             master_secret=secrets.token_urlsafe(40),
             trusted_proxies="127.0.0.0/8",
+            **UNLIMITED,
         )
         self.app = wiring.create_app(self.settings)
         self.lifespan = self.app.router.lifespan_context(self.app)

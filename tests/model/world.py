@@ -25,6 +25,7 @@ from keyturn.server.services.bootstrap import Bootstrapped, bootstrap
 from keyturn.server.settings import Settings
 from keyturn.server.storage.notifications import Notifications
 from tests.model.node import Answer, Node
+from tests.unlimited import UNLIMITED
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class World:
                 access_token_lifetime=7_200,
                 refresh_token_lifetime=7_200,
                 access_log="off",
+                **UNLIMITED,
             )
             self.nodes[name] = Node(name, settings, user)
         self._admin: Bootstrapped | None = None

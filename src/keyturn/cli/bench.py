@@ -62,7 +62,7 @@ def bench(
     The load comes from this machine, from one process: where it cannot send more, it is the limit.
     A proxy that the environment names is not used. Anything but this machine is asked about first.
     Ctrl-C ends it with the figures so far. The exit code is 1 when any answer was not the one asked
-    for; 429 and 503 are counted apart.
+    for; 429 (limited) and 503 are counted apart.
 
     Examples:
       keyturn bench http://127.0.0.1:8000

@@ -12,7 +12,7 @@ from .problems import say
 _BUSY = (429, 503)
 _COLUMNS = (
     *("call", "per second", "p50 ms", "p90 ms", "p99 ms", "max ms"),
-    *("answers", "429", "503", "other errors"),
+    *("answers", "limited", "503", "other errors"),
 )
 _BARS, _WIDTH = 12, 40
 
@@ -38,7 +38,11 @@ def show(done: Done, url: str, connections: int, *, as_json: bool) -> None:
         if one.errors:
             first = tables.text(one.first_error)
             say(f"keyturn: {call}: {one.errors} errors; the first: {first}")
-        elif not one.requests:
+        if limited := one.statuses[429]:
+            name = one.limit.replace("-", "_").upper()
+            by = f" by its KEYTURN_LIMIT_{name}" if name else ""
+            say(f"keyturn: {call}: {limited:,} limited{by}: that is no measure of what it can")
+        if not one.requests and not one.errors:
             say(f"keyturn: {call}: no answer came in that time; try more --seconds")
         if one.elapsed < 0.9 * done.seconds and not done.interrupted:
             took = f"{one.elapsed:.1f} s of {done.seconds:g}"
@@ -74,6 +78,8 @@ def _told(one: Round) -> Entity:
         "max_ms": round(latencies.longest * 1e3, 3),
         "errors": {str(status): count for status, count in sorted(one.statuses.items())},
         "without_answer": one.lost,
+        "limited": one.statuses[429],
+        "limit": one.limit or None,
         "first_error": one.first_error or None,
         "load_busy": round(one.generator_cpu / one.elapsed, 3) if one.elapsed else None,
         "histogram": [

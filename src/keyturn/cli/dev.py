@@ -90,8 +90,14 @@ def _settings(host: str, port: int, data: DataDir) -> "Settings":
     url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
     return settings_of(
         None,
-        # Two of them are to start on one machine.
-        defaults={"log_format": "console", "metrics_port": 0},
+        defaults={
+            "log_format": "console",
+            # Two of them are to start on one machine.
+            "metrics_port": 0,
+            # For `keyturn bench` to show what it can.
+            "limit_exchanges_per_key": "",
+            "limit_exchanges_per_tenant": "",
+        },
         host=host,
         port=port,
         public_url=url,

@@ -22,11 +22,13 @@ from .http.errors import ErrorAnswers
 from .http.middleware import RequestFrame
 from .http.routes import Surface, Table, oauth_paths
 from .http.stopping import Stopping
+from .limiting import open_counters
 from .parts import Parts, open_parts, open_signer, open_usage
 from .revocation import open_revocation_list
 from .services.counts import Counts
 from .services.deliveries import Deliverer, delivering
 from .services.housekeeping import housekeeping
+from .services.throttling import Throttling
 from .services.usage import Usage
 from .settings import Settings, load_settings
 from .telemetry.reading import READINGS, Reading, Sources, read
@@ -92,6 +94,13 @@ async def open_service(
         agent = f"keyturn/{__version__}"
         deliverer = Deliverer(parts.store, sender, webhook_secrets, utc_now, agent=agent)
         await stack.enter_async_context(delivering(deliverer))
+        counters = await stack.enter_async_context(
+            open_counters(
+                settings.rates,
+                redis_url=redis_url if settings.limits_in == "redis" else None,
+                timeout=settings.redis_timeout,
+            )
+        )
         passwords = Argon2Passwords()
         stack.callback(passwords.close)
         running = Running(
@@ -101,6 +110,7 @@ async def open_service(
             signer,
             keyring,
             usage,
+            Throttling(counters, usage),
             passwords,
             stopping or Stopping(),
             utc_now,

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from .http.caller import Addresses
+from .http.addresses import Addresses
+from .http.limits import Limits
 from .http.management import management_operations
 from .http.operation import Doors
 from .http.published import Check, Published
@@ -51,6 +52,7 @@ from .services.ports import Clock, Mailer, Passwords, Store, WebhookSecrets, Web
 from .services.recent_keys import RecentKeys
 from .services.refreshing import Refreshing
 from .services.revoking import Revoking
+from .services.throttling import Throttling
 from .services.token_exchange import TokenExchange
 from .services.usage import Usage
 from .services.verifying import Verifying
@@ -72,6 +74,7 @@ class Running:
     signer: AccessTokenSigner
     keyring: KeyringFollower
     usage: Usage
+    throttling: Throttling
     passwords: Passwords
     stopping: Stopping
     clock: Clock
@@ -193,6 +196,7 @@ def wire(running: Running) -> Wired:
             store, changes, running.webhook_secrets, running.sender, running.deliverer.wake
         ),
     )
+    addresses = Addresses(settings.trusted_proxies)
     callers = Callers(signer, revocations, keys, store, clock)
     published = Published(
         metadata=lambda: metadata(
@@ -211,7 +215,15 @@ def wire(running: Running) -> Wired:
     operations = [
         *token_operations(
             TokenEndpoint(
-                credentials, issuing, refreshing, usage, audiences, exchange, keys, settings.grants
+                credentials,
+                issuing,
+                refreshing,
+                usage,
+                audiences,
+                exchange,
+                keys,
+                running.throttling,
+                settings.grants,
             ),
             RevocationEndpoint(revoking),
             IntrospectionEndpoint(introspection, settings.issuer, settings.audience),
@@ -234,7 +246,7 @@ def wire(running: Running) -> Wired:
     surface = Surface(
         operations,
         published,
-        Doors(callers, Addresses(settings.trusted_proxies), settings.max_body),
+        Doors(callers, Limits(addresses, running.throttling), settings.max_body),
         base_path=settings.base_path,
         issuer_path=urlsplit(settings.issuer).path,
     )

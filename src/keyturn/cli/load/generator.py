@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import selectors
 import ssl
 import time
@@ -172,6 +173,8 @@ class Generator:
         head, _, body = answer.partition(b"\r\n\r\n")
         status = head[9:12]
         self._round.statuses[int(status) if status.isdigit() else 0] += 1
+        if status == b"429" and (limit := _LIMIT.search(head)):
+            self._round.limit = self._round.limit or limit[1].decode()
         if not self._round.first_error:
             # Of a good answer nothing is kept, and refusals hold no secrets.
             said = b"not what was asked for" if status == b"200" else body[:200]
@@ -181,6 +184,10 @@ class Generator:
     def _lost(self, error: Exception) -> None:
         self._round.lost += 1
         self._round.first_error = self._round.first_error or str(error) or type(error).__name__
+
+
+# The name of what was reached, which is that of the setting (RateLimit, a structured field).
+_LIMIT = re.compile(rb"\r\nratelimit: *\"([a-z-]{1,64})\"", re.IGNORECASE)
 
 
 def _refresh(head: bytes, answer: bytes) -> bytes | None:

@@ -42,6 +42,8 @@ class Round:
     statuses: Counter[int] = field(default_factory=Counter)
     lost: int = 0
     first_error: str = ""
+    #: The limit of the service that the first 429 named.
+    limit: str = ""
     generator_cpu: float = 0.0
 
     @property
@@ -62,6 +64,7 @@ class Round:
         self.statuses.update(other.statuses)
         self.lost += other.lost
         self.first_error = self.first_error or other.first_error
+        self.limit = self.limit or other.limit
         self.generator_cpu += other.generator_cpu
 
     def dumps(self) -> str:
@@ -75,6 +78,7 @@ class Round:
                 "statuses": list(self.statuses.items()),
                 "lost": self.lost,
                 "first_error": self.first_error,
+                "limit": self.limit,
                 "generator_cpu": self.generator_cpu,
             }
         )

@@ -2,6 +2,7 @@
 
 KeyturnError
 ├── Refusal          the caller's fault: a code, a public text, a private detail
+├── Throttled        asked too often: answered 429, to be tried again later
 ├── Unavailable      our fault, or a store's: answered 503, to be tried again
 │   └── Contended    two transactions in each other's way: tried again by itself
 └── StorageNotReady  the operator's to mend: a store is not set up as it must be; stops the start
@@ -67,6 +68,21 @@ class Unavailable(KeyturnError):
     def __init__(self, detail: str, *, retry_after: int = 1) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.retry_after = retry_after
+
+
+class Throttled(KeyturnError):
+    """A limit is reached. What was asked is not judged, or not said.
+
+    `limit` is the limit's name, `quota` what it allows in `window` seconds; `retry_after` (seconds)
+    is when it allows one more.
+    """
+
+    def __init__(self, limit: str, *, quota: int, window: int, retry_after: int) -> None:
+        super().__init__(f"more than {quota} in {window} s: {limit}")
+        self.limit = limit
+        self.quota = quota
+        self.window = window
         self.retry_after = retry_after
 
 

@@ -1,17 +1,10 @@
-"""What a request says of its caller: the bearer token, the chosen tenant, the address."""
-
-import ipaddress
-from collections.abc import Sequence
+"""What a request says of its caller: the bearer token, the chosen tenant."""
 
 from starlette.requests import Request
 from starlette.types import Scope
 
 from ..domain.errors import Code, Refusal, bad_token, invalid_request
 from ..domain.ids import parse_id
-
-_LONGEST_ADDRESS = 45  # an IPv6 address that embeds an IPv4 one
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def header(request: Request, name: bytes) -> str | None:
@@ -78,41 +71,3 @@ def chosen_tenant(request: Request) -> str:
     if tenant_id is None:
         raise invalid_request("This call needs the header x-tenant-id.")
     return tenant_id
-
-
-class Addresses:
-    """Where a call comes from, believing only trusted proxies."""
-
-    def __init__(self, trusted_proxies: Sequence[Network]) -> None:
-        self._trusted = tuple(trusted_proxies)
-
-    def of(self, request: Request) -> str | None:
-        """The caller's address: the peer's, or behind trusted proxies the last one they saw."""
-        client = request.scope.get("client")
-        address = client[0] if client else None
-        if not self._trusted or address is None or not self._is_trusted(address):
-            return address
-        hops = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
-        for hop in reversed([part.strip() for part in hops if part.strip()][-20:]):
-            if not _is_address(hop):
-                break
-            address = hop
-            if not self._is_trusted(hop):
-                break
-        return address
-
-    def _is_trusted(self, address: str) -> bool:
-        if not _is_address(address):
-            return False
-        parsed = ipaddress.ip_address(address)
-        return any(parsed in network for network in self._trusted)
-
-
-def _is_address(text: str) -> bool:
-    if len(text) > _LONGEST_ADDRESS or "%" in text:  # a scope id may hold anything
-        return False
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

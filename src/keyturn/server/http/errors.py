@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from ..domain.errors import Code, Refusal, Unavailable
+from ..domain.errors import Code, Refusal, Throttled, Unavailable
 from .body import Malformed
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class ErrorAnswers:
             return self._refused(request, error)
         if isinstance(error, Unavailable):
             return self._unavailable(request, error)
+        if isinstance(error, Throttled):
+            return self._throttled(request, error)
         if isinstance(error, HTTPException):
             return self._routing(request, error)
         if isinstance(error, ClientDisconnect):
@@ -111,6 +113,18 @@ class ErrorAnswers:
         headers = {**NO_STORE, "Retry-After": str(error.retry_after)}
         text = "The service cannot answer now. Try again."
         return self._answer(request, 503, "temporarily_unavailable", text, headers)
+
+    def _throttled(self, request: Request, error: Throttled) -> Response:
+        """A limit is reached (RFC 6585, 4), with what draft-ietf-httpapi-ratelimit-headers has."""
+        headers = {
+            **NO_STORE,
+            "Retry-After": str(error.retry_after),
+            "RateLimit-Policy": f'"{error.limit}";q={error.quota};w={error.window}',
+            "RateLimit": f'"{error.limit}";r=0;t={error.retry_after}',
+        }
+        # RFC 6749 has no word for it; other services have this one.
+        text = "Too many requests. Try again later."
+        return self._answer(request, 429, "too_many_requests", text, headers)
 
     def _routing(self, request: Request, error: HTTPException) -> Response:
         codes = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.BODY_TOO_LARGE}

@@ -22,9 +22,10 @@ from ..services.callers import Arrival, Callers, Needs, OwnCaller, TenantCaller
 from ..services.management.changes import Once, Replayed, Versions
 from ..services.ports import Page, Slice
 from .body import parsed, read_json
-from .caller import Addresses, bearer, chosen_tenant, header, tenant_choice
+from .caller import bearer, chosen_tenant, header, tenant_choice
 from .cursors import read_cursor, write_cursor
 from .errors import NO_STORE, json_response
+from .limits import Limits
 
 #: How often a change is tried whose transaction was in another one's way.
 TRIES = 4
@@ -65,6 +66,7 @@ class Operation:
 
     `body` and `query` are what it reads, and all it reads. `creates`: it honours an
     Idempotency-Key. `max_body` (bytes) is its own, where bodies are larger than elsewhere.
+    `for_resource_servers`: it is no management, and not limited as that is.
     """
 
     id: str
@@ -76,6 +78,7 @@ class Operation:
     query: type[BaseModel] | None = None
     creates: bool = False
     max_body: int | None = None
+    for_resource_servers: bool = False
 
 
 @dataclass(slots=True)
@@ -174,37 +177,39 @@ class Call:
 class Doors:
     """Makes endpoints of operations: admits the caller, then lets the operation answer."""
 
-    def __init__(self, callers: Callers, addresses: Addresses, max_body: int) -> None:
+    def __init__(self, callers: Callers, limits: Limits, max_body: int) -> None:
         self._callers = callers
-        self._addresses = addresses
+        self._limits = limits
         self._max_body = max_body
 
     def endpoint(self, operation: Operation, path: str) -> Callable[[Request], Awaitable[Response]]:
         """For Starlette. `path` is the operation's with the base path before it."""
         max_body = operation.max_body or self._max_body
+        manages = isinstance(operation.access, Own | Needs) and not operation.for_resource_servers
 
-        async def public(request: Request) -> Response:
-            return await operation.answer(
-                Call(operation, request, self._addresses.of(request), None, max_body)
-            )
+        async def public(request: Request, address: str | None) -> Response:
+            return await operation.answer(Call(operation, request, address, None, max_body))
 
-        async def endpoint(request: Request) -> Response:
-            caller = await self._admit(operation, path, request)
-            call = Call(operation, request, self._addresses.of(request), caller, max_body)
+        async def endpoint(request: Request, address: str | None) -> Response:
+            arrival = await self._arrive(operation, path, request, address)
+            left = self._limits.manage(arrival.token, address) if manages else []
+            caller = await self._admit(operation.access, arrival, request)
+            call = Call(operation, request, address, caller, max_body)
             if operation.query is None and request.scope["query_string"]:
                 raise invalid_request("This call takes no parameters in the URL.")
             try:
-                return await _answered(call)
+                answer = await _answered(call)
             except Replayed as again:
-                return _unpacked(again.answer)
+                answer = _unpacked(again.answer)
+            answer.raw_headers += left
+            return answer
 
-        return public if isinstance(operation.access, Public) else endpoint
+        return self._limits.around(public if isinstance(operation.access, Public) else endpoint)
 
-    async def _admit(
-        self, operation: Operation, path: str, request: Request
-    ) -> Arrival | OwnCaller | TenantCaller:
+    async def _arrive(
+        self, operation: Operation, path: str, request: Request, address: str | None
+    ) -> Arrival:
         access = operation.access
-        assert not isinstance(access, Public)  # noqa: S101 - nobody is admitted there
         # What a resource server learns here it knows from the token already.
         anyone = isinstance(access, Bearer)
         try:
@@ -214,9 +219,14 @@ class Doors:
             if refusal.code is not Code.INVALID_REQUEST or not for_proxies:
                 raise
             raise bad_token("Authorization is repeated") from None
-        arrival = await self._callers.arrive(
-            text, self._addresses.of(request), (operation.method, path), for_anyone=anyone
+        return await self._callers.arrive(
+            text, address, (operation.method, path), for_anyone=anyone
         )
+
+    async def _admit(
+        self, access: Access, arrival: Arrival, request: Request
+    ) -> Arrival | OwnCaller | TenantCaller:
+        assert not isinstance(access, Public)  # noqa: S101 - nobody is admitted there
         if isinstance(access, Bearer):
             return arrival
         if isinstance(access, Own):

@@ -148,8 +148,17 @@ def resource_operations(parts: ResourceParts) -> list[Operation]:
             follows,
             revocations,
             query=FeedQuery,
+            for_resource_servers=True,
         ),
-        Operation("getPolicy", "GET", "/auth/policy", follows, policy, query=PolicyQuery),
+        Operation(
+            "getPolicy",
+            "GET",
+            "/auth/policy",
+            follows,
+            policy,
+            query=PolicyQuery,
+            for_resource_servers=True,
+        ),
     ]
 
 

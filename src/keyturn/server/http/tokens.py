@@ -15,6 +15,7 @@ from .body import read_params
 from .caller import header, tenant_choice
 from .errors import NO_STORE, json_response
 from .fields import Id, Query
+from .limits import NAMED
 from .operation import Bearer, Call, Operation, Public
 
 #: The grants' short names, by what requests call them.
@@ -131,9 +132,6 @@ async def _oauth(call: Call, default_grant: str | None = None) -> OAuthCall:
     params = clean(params)
     if is_json and default_grant and "grant_type" not in params:
         params["grant_type"] = default_grant
-    return OAuthCall(
-        params,
-        read_client(header(request, b"authorization"), params),
-        tenant_choice(request),
-        call.address,
-    )
+    client = read_client(header(request, b"authorization"), params)
+    request.scope[NAMED] = params.get("username") or client.client_id
+    return OAuthCall(params, client, tenant_choice(request), call.address)

@@ -19,6 +19,7 @@ from ..services.credentials import Credentials
 from ..services.issuing import Issuing
 from ..services.recent_keys import RecentKeys
 from ..services.refreshing import Refreshing
+from ..services.throttling import Throttling
 from ..services.token_exchange import TokenExchange
 from ..services.usage import Note, Usage
 from .calls import OAuthCall, Parameter, missing
@@ -62,6 +63,7 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         audiences: Audiences,
         exchange: TokenExchange,
         keys: RecentKeys,
+        throttling: Throttling,
         grants: Collection[str],
     ) -> None:
         """`grants` are the grant types that are switched on."""
@@ -72,6 +74,7 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         self.audiences = audiences
         self.exchange = exchange
         self._keys = keys
+        self._throttling = throttling
         self.gives_refresh_tokens = "refresh_token" in grants
         self._usage = usage
         for name, grant in GRANTS.items():
@@ -89,7 +92,9 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
             if not request.reading.recent:
                 self._note_refusal(request, refusal)
                 raise
+        counted = request.counted
         request = TokenRequest(call, self._keys.reading(anew=True))
+        request.counted = counted
         try:
             return await self._granted(request)
         except Refusal as refusal:
@@ -100,6 +105,7 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
         try:
             grant = self.get_token_grant(request)
             await grant.fetch()
+            self._count(request)
             grant.validate_token_request()
             await grant.spend()
             body: dict[str, Any] = grant.create_token_response()[1]
@@ -107,6 +113,13 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]  # authlib is un
             raise _refusal(error, request) from None
         request.reading.keep()
         return body
+
+    def _count(self, request: TokenRequest) -> None:
+        """Once a request, its key known to be good, and nothing spent. Raises Throttled."""
+        record = request.proven
+        if record is not None and not request.counted:
+            request.counted = True
+            self._throttling.exchange(record, request.call.address)
 
     def save_token(self, token: dict[str, Any], request: TokenRequest) -> None:
         """Nothing is stored of a token; that it was given out is noted."""

@@ -56,6 +56,7 @@ class TokenRequest(OAuth2Request):  # type: ignore[misc]  # authlib is untyped
         self.authority: Authority | None = None
         self.answer: TokenAnswer | None = None
         self.target = OWN
+        self.counted = False
 
     @property
     def form(self) -> Any:
@@ -68,6 +69,15 @@ class TokenRequest(OAuth2Request):  # type: ignore[misc]  # authlib is untyped
         if self.opened is not None:
             return self.opened.record
         return self.subject or self.evidence.record
+
+    @property
+    def proven(self) -> KeyRecord | None:
+        """The key of whoever makes the request, if it is good: that of a client that
+        authenticated, or the one that the token at hand came from.
+        """
+        if self.evidence.genuine:
+            return self.evidence.record
+        return self.opened.record if self.opened is not None else self.subject
 
     @property
     def audiences(self) -> list[str]:

@@ -129,3 +129,5 @@ def check_together(settings: "Settings") -> None:
         )
     if settings.smtp_url and not settings.mail_from:
         raise ValueError("KEYTURN_MAIL_FROM is not set: KEYTURN_SMTP_URL needs a sender")
+    if settings.limits_in == "redis" and not settings.redis_url:
+        raise ValueError("KEYTURN_REDIS_URL is not set: KEYTURN_LIMITS_IN=redis needs it")

@@ -10,8 +10,10 @@ from typing import Self
 from pydantic import model_validator
 
 from ..domain.sessions import Lifetimes
+from ..services.ports import Rate
 from .bounds import Bounds
 from .checks import check_together
+from .limiting import RATES, Limiting
 from .listening import Listening
 from .observing import Observing
 from .stores import Stores
@@ -35,7 +37,7 @@ def env_name(name: str) -> str:
 
 
 # The last base's fields stand first, in the README and for defaults that derive from others.
-class Settings(Observing, Telling, Bounds, Tokens, Stores, Listening):
+class Settings(Observing, Telling, Limiting, Bounds, Tokens, Stores, Listening):
     """The server's settings. Times are in seconds, sizes in bytes."""
 
     @model_validator(mode="after")
@@ -52,6 +54,13 @@ class Settings(Observing, Telling, Bounds, Tokens, Stores, Listening):
     def base_url(self) -> str:
         """What all routes stand below, for clients."""
         return self.public_url + self.base_path
+
+    @property
+    def rates(self) -> dict[str, Rate | None]:
+        """The limits, by the names of their counters."""
+        from ..limiting import read_rate
+
+        return {name.removeprefix("limit_"): read_rate(getattr(self, name)) for name in RATES}
 
     @property
     def lifetimes(self) -> Lifetimes:

@@ -17,8 +17,11 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from .limiting import RATES
 from .model import CONFIG, FROM_FILE, PREFIX, Settings, SettingsError, env_name
 
+# Elsewhere an empty variable is none. Here it says that there is no limit.
+_OFF_WHEN_EMPTY = frozenset(map(env_name, RATES))
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE|PORT)_\w+")
 
 
@@ -132,7 +135,11 @@ def _read_config(path: Path) -> dict[str, object]:
 
 
 def _read_environment() -> dict[str, object]:
-    given = {name.upper(): text for name, text in os.environ.items() if text}
+    given = {
+        name.upper(): text
+        for name, text in os.environ.items()
+        if text or name.upper() in _OFF_WHEN_EMPTY
+    }
     values: dict[str, object] = {
         name: given[env_name(name)] for name in Settings.model_fields if env_name(name) in given
     }

@@ -18,6 +18,7 @@ from .credentials import (
 )
 from .housekeeping import Housekeeping, Perishable
 from .identity import Invitations, Memberships, Roles, Tenants, Users
+from .limits import Counter, Counters, Rate
 from .mail import Mail, Mailer
 from .pages import Page, Slice
 from .revocation import FeedItem, News, RevocationFeed, RevocationList
@@ -44,6 +45,8 @@ __all__ = [
     "AuditFilter",
     "AuditLog",
     "Clock",
+    "Counter",
+    "Counters",
     "Deliveries",
     "Endpoints",
     "FeedItem",
@@ -64,6 +67,7 @@ __all__ = [
     "Perishable",
     "Permissions",
     "PresentedKey",
+    "Rate",
     "RefreshTokens",
     "RevocationFeed",
     "RevocationList",
