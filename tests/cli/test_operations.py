@@ -20,7 +20,7 @@ ID = "01989e6c-0000-7000-8000-000000000001"
 #: What programs ask that got a token, not people who manage.
 FOR_PROGRAMS = {
     *("introspect", "currentTenant"),
-    *("followRevocations", "getPolicy", "verifyCall"),
+    *("followRevocations", "getPolicy", "verifyCall", "reportLeaks"),
 }
 
 #: An answer to anything, with whatever some command looks for in it.

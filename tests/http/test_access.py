@@ -26,6 +26,7 @@ OTHERWISE: dict[str, int] = {
     "exchange": 400,
     "revoke": 400,
     "introspect": 400,
+    "reportLeaks": 404,
     "setTenantPolicy": 404,
     "listSessions": 400,
     "revokeTokens": 400,

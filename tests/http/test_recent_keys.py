@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from keyturn.server.domain.key_text import key_text
 from keyturn.server.services import recent_keys
 from keyturn.server.services.recent_keys import RecentKeys
-from keyturn.server.tokens.api_keys import _checksum
 from tests.http.conftest import Running
 
 Start = Callable[..., Awaitable[Running]]
@@ -176,11 +176,11 @@ class TestWhatAnotherNodeGave:
     async def test_a_wrong_secret_is_refused_as_ever(self, stale: Running) -> None:
         wrong = (await stale.add_key()).text.split("_")
         ours = stale.api_key.split("_")
-        invented = "_".join([ours[0], ours[1], wrong[2]])
+        invented = key_text(ours[1], wrong[2])
         answer = await stale.token(
             grant_type="password",
             username=stale.username,
-            password=f"{invented}_{_checksum(invented)}",
+            password=invented,
         )
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from . import names
+from . import names, whole_keys
 from .commands import (
     Call,
     ExpiresAt,
@@ -16,6 +16,7 @@ from .commands import (
     ask,
     given,
     group,
+    taught,
     verb,
 )
 from .problems import ExitCode, Problem
@@ -259,6 +260,10 @@ def revoke(
         ask(f"Revoke the API key {key!r}?", yes=yes)
     made = call.send("POST", f"{path}/revoke", own=mine)
     call.show(made.entity, ("id", "name", "state", "reason", "revoked_at"))
+
+
+for command in (whole_keys.inspect, whole_keys.leaked):
+    app.command(command.__name__, help=taught(command))(command)
 
 
 def _all(mine: bool) -> str:

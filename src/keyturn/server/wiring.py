@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .http.addresses import Addresses
+from .http.leaks import leak_operations
 from .http.limits import Limits
 from .http.management import management_operations
 from .http.operation import Doors
@@ -14,6 +15,7 @@ from .http.routes import Surface
 from .http.stopping import Stopping
 from .http.tokens import token_operations
 from .http.verdicts import verdict_operations
+from .leak_keys import open_leak_keys
 from .mail import open_mailer
 from .oauth.bridge import TokenEndpoint
 from .oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
@@ -27,6 +29,7 @@ from .services.credentials import Credentials
 from .services.deliveries import Deliverer
 from .services.introspection import Introspection
 from .services.issuing import Issuing
+from .services.leak_reports import LeakReports
 from .services.management import Management
 from .services.management.api_keys import ApiKeyManagement
 from .services.management.audit import AuditTrail
@@ -35,6 +38,7 @@ from .services.management.changes import Changes
 from .services.management.explaining import Explaining
 from .services.management.imports import Imports
 from .services.management.invitations import InvitationManagement
+from .services.management.leaked_keys import LeakedKeys
 from .services.management.members import MemberManagement
 from .services.management.own_keys import OwnKeys
 from .services.management.people import PeopleManagement
@@ -105,6 +109,14 @@ def wire(running: Running) -> Wired:
     revocations.listen(keys.forget)
     refresh = RefreshSealer(DerivedKeys(parts.secrets, "refresh tokens", 64))
     credentials = Credentials(lookup, parts.key_format, clock, usage, counts)
+    changes = Changes(
+        store=store,
+        revocations=revocations,
+        lifetimes=settings.lifetimes,
+        sealer=SealedAnswers(DerivedKeys(parts.secrets, "answers", 64)),
+    )
+    mailer = _mailer(settings)
+    leaked_keys = LeakedKeys(credentials, changes, mailer)
     revoking = Revoking(
         store=store,
         lookup=lookup,
@@ -113,6 +125,7 @@ def wire(running: Running) -> Wired:
         refresh=refresh,
         revocations=revocations,
         lifetimes=settings.lifetimes,
+        keys=leaked_keys,
     )
     introspection = Introspection(
         store=store,
@@ -152,12 +165,6 @@ def wire(running: Running) -> Wired:
         clock=clock,
     )
     audiences = Audiences(store, settings.audience, settings.signing_algorithm)
-    changes = Changes(
-        store=store,
-        revocations=revocations,
-        lifetimes=settings.lifetimes,
-        sealer=SealedAnswers(DerivedKeys(parts.secrets, "answers", 64)),
-    )
     management = Management(
         tenants=TenantManagement(store, changes),
         roles=RoleManagement(store, changes),
@@ -168,7 +175,7 @@ def wire(running: Running) -> Wired:
             store,
             changes,
             lookup,
-            _mailer(settings),
+            mailer,
             f"{settings.base_url}/invitations/accept",
         ),
         catalogue=Catalogue(store, changes),
@@ -240,6 +247,7 @@ def wire(running: Running) -> Wired:
                 longest_life=int(settings.lifetimes.longest_access.total_seconds()),
             )
         ),
+        *leak_operations(_leak_reports(settings, leaked_keys, revoking)),
         *verdict_operations(Verifying(callers, keys, store, clock, settings.audience)),
         *management_operations(management, settings.base_path),
     ]
@@ -256,6 +264,11 @@ def wire(running: Running) -> Wired:
 def _mailer(settings: Settings) -> Mailer:
     url = settings.smtp_url
     return open_mailer(url.get_secret_value() if url else None, settings.mail_from)
+
+
+def _leak_reports(settings: Settings, keys: LeakedKeys, revoking: Revoking) -> LeakReports | None:
+    signatures = open_leak_keys(settings.leak_keys_url, settings.leak_keys_file)
+    return LeakReports(signatures, keys, revoking) if signatures is not None else None
 
 
 def _checks(store: Store, revocations: KeptList, signer: AccessTokenSigner) -> Mapping[str, Check]:

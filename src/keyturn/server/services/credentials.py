@@ -19,6 +19,8 @@ from .ports import ApiKeyFormat, Clock, KeyLookup, PresentedKey
 from .recent_keys import Reading
 from .usage import Note, Usage
 
+_NO_KEY, _WRONG, _ROTATED = "no such key", "wrong secret", "rotated secret"
+
 # Compared with where there is no hash, so that the answer takes as long.
 _NO_HASH = KeyHash(bytes(32), 0)
 
@@ -52,6 +54,11 @@ class Evidence:
     genuine: bool
     why: str
     by_old: bool = False
+
+    @property
+    def proven(self) -> bool:
+        """Whether the secret is right, though key or user may have ended, or the place be wrong."""
+        return self.record is not None and self.why not in (_WRONG, _ROTATED)
 
     @property
     def ends_old(self) -> bool:
@@ -130,12 +137,12 @@ class Credentials:
         is_new = self._format.matches(presented, record.hash if record else _NO_HASH)
         is_old = self._format.matches(presented, old.hash if old else _NO_HASH) and not is_new
         if record is None:
-            return Evidence(presented, None, False, "no such key")
+            return Evidence(presented, None, False, _NO_KEY)
         now = self._clock()
         if not is_new and not is_old:
-            why = "wrong secret"
+            why = _WRONG
         elif old is not None and is_old and now >= old.until:
-            why = "rotated secret"
+            why = _ROTATED
         else:
             why = why_not(record, address, now)
         return Evidence(presented, record, not why, why, by_old=is_old)

@@ -13,6 +13,7 @@ from ..domain.sessions import Lifetimes
 from ..services.ports import Rate
 from .bounds import Bounds
 from .checks import check_together
+from .leaks import Leaks
 from .limiting import RATES, Limiting
 from .listening import Listening
 from .observing import Observing
@@ -37,7 +38,7 @@ def env_name(name: str) -> str:
 
 
 # The last base's fields stand first, in the README and for defaults that derive from others.
-class Settings(Observing, Telling, Limiting, Bounds, Tokens, Stores, Listening):
+class Settings(Observing, Leaks, Telling, Limiting, Bounds, Tokens, Stores, Listening):
     """The server's settings. Times are in seconds, sizes in bytes."""
 
     @model_validator(mode="after")

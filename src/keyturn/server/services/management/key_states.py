@@ -12,11 +12,13 @@ from ..ports import Page, Transaction
 
 #: Why a key was revoked, as it is stored. (Storage writes the last one: ports.Tenants.remove.)
 REVOKED, OFFBOARDING, TENANT_DELETED = "revoked", "offboarding", "tenant_deleted"
+LEAKED = "leaked"
 
 _REVOKED: Mapping[str | None, str] = {
     REVOKED: "It was revoked.",
     OFFBOARDING: "The person who made it has left.",
     TENANT_DELETED: "The tenant that it was bound to was deleted.",
+    LEAKED: "It was found where others can read it, or reported so by who has it.",
 }
 
 

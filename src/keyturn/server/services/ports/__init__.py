@@ -18,6 +18,7 @@ from .credentials import (
 )
 from .housekeeping import Housekeeping, Perishable
 from .identity import Invitations, Memberships, Roles, Tenants, Users
+from .leaks import ReportSignatures
 from .limits import Counter, Counters, Rate
 from .mail import Mail, Mailer
 from .pages import Page, Slice
@@ -69,6 +70,7 @@ __all__ = [
     "PresentedKey",
     "Rate",
     "RefreshTokens",
+    "ReportSignatures",
     "RevocationFeed",
     "RevocationList",
     "Revocations",
