@@ -36,6 +36,7 @@ def settings(tmp_path: Path) -> dict[str, str]:
     return {
         "database_url": f"sqlite:///{tmp_path}/x.db",
         "master_secret": secrets.token_urlsafe(32),
+        "metrics_port": "0",  # tests run side by side
     }
 
 
@@ -264,6 +265,7 @@ class TestServe:
         config = tmp_path / "keyturn.toml"
         config.write_text(
             f'database_url = "{settings["database_url"]}"\nport = {port}\nhost = "127.0.0.1"\n'
+            "metrics_port = 0\n"
         )
         with (log_dir / "serve.log").open("w") as log:
             process = subprocess.Popen(

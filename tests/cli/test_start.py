@@ -31,7 +31,10 @@ print(*sys.modules)
 """
 
 #: What is of use only to who set it up, or once in a schema's life.
-SELDOM = {"alembic", "httpx", "pydantic_settings", "redis", "rich", "smtplib", "structlog"}
+SELDOM = {
+    *("alembic", "httpx", "opentelemetry", "prometheus_client", "pydantic_settings", "redis"),
+    *("rich", "smtplib", "structlog"),
+}
 
 
 def imported(directory: Path, *arguments: str, **settings: str) -> set[str]:
@@ -64,6 +67,7 @@ def test_a_worker_imports_what_its_stores_need(database_url: str, tmp_path: Path
         port=str(free_port()),
         database_url=database_url,
         master_secret="not much of a secret: 0123456789",
+        metrics_port="0",
     )
     assert "keyturn.server.wiring" in modules
     drivers = {"aiosqlite", "asyncpg"}

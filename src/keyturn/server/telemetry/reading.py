@@ -1,10 +1,12 @@
 """The numbers of this moment, read from the parts themselves."""
 
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ... import __version__
 from ..domain.model import RevocationKind
@@ -16,7 +18,6 @@ from ..services.ports.observing import PoolUse
 from ..services.recent_keys import RecentKeys
 from ..services.usage import Usage
 from ..tokens.following import KeyringFollower
-from .catalogue import METRICS
 
 #: The label values of a number, in the order of the metric's labels.
 Labels = tuple[str, ...]
@@ -156,13 +157,13 @@ def _signing_keys(keyring: KeyringFollower) -> Reading:
 
 
 def _process() -> Reading:
-    """Nothing where the system does not tell."""
-    # Not for who serves no metrics: it brings much of the standard library.
-    from prometheus_client import ProcessCollector
-
-    reading: Reading = {}
-    for metric in ProcessCollector(registry=None).collect():
-        for sample in metric.samples:
-            if sample.name in METRICS:
-                reading[sample.name] = {(): sample.value}
+    """This process, as far as the system tells."""
+    reading: Reading = {"process_cpu_seconds_total": {(): time.process_time()}}
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        files = len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return reading
+    reading["process_resident_memory_bytes"] = {(): pages * os.sysconf("SC_PAGE_SIZE")}
+    reading["process_open_fds"] = {(): files}
     return reading
