@@ -13,6 +13,16 @@ from referencing.jsonschema import DRAFT202012
 
 ROOT = Path(__file__).parents[2]
 
+#: On every answer, as the contract's introduction says.
+PROTECTION = (
+    "cache-control",
+    "content-security-policy",
+    "cross-origin-resource-policy",
+    "referrer-policy",
+    "x-content-type-options",
+    "x-request-id",
+)
+
 
 @cache
 def document() -> dict[str, Any]:
@@ -76,6 +86,8 @@ def _described(method: str, path: str) -> dict[str, Any] | None:
 
 async def check(response: httpx.Response) -> None:
     """An httpx response hook: fails when the answer is not as the contract says."""
+    for name in PROTECTION:
+        assert name in response.headers, f"{response.request.url.path} has no {name}"
     method, path = response.request.method, response.request.url.path
     described_as = _described(method, path)
     if described_as is None:

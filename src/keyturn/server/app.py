@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 
 from .. import __version__
 from . import logs, storage
+from .http.cors import Calls, Preflights
 from .http.errors import ErrorAnswers
 from .http.middleware import RequestFrame
 from .http.routes import Surface, Table, oauth_paths
@@ -162,14 +163,18 @@ def create_app(
     app = Starlette(lifespan=lifespan)
     app.router.redirect_slashes = False
     table = Table(app.router)
-    frame = app.middleware_stack = RequestFrame(
-        table,
+    origins, base_path = settings.cors_origins, settings.base_path
+    app.middleware_stack = frame = RequestFrame(
+        Preflights(table, origins, base_path) if origins else table,
         access_log=settings.access_log,
         max_in_flight=settings.max_in_flight,
         answers=ErrorAnswers(oauth_paths(settings.base_path)),
         stopping=ending,
         counts=counts,
+        https=settings.public_url.startswith("https:"),
     )
+    if origins:
+        app.middleware_stack = Calls(frame, origins, base_path)
     return app
 
 

@@ -19,6 +19,7 @@ from ..domain.errors import Unavailable
 from ..services.counts import Counts
 from .caller import headers_once
 from .errors import ErrorAnswers
+from .protection import OWN_POLICY, protection
 from .stopping import Stopping
 
 log = logging.getLogger("keyturn.access")
@@ -50,8 +51,12 @@ class RequestFrame:
         answers: ErrorAnswers,
         stopping: Stopping,
         counts: Counts | None = None,
+        https: bool = False,
     ) -> None:
-        """`access_log`: `off`, `errors` (status 400 and above), or `all`."""
+        """`access_log`: `off`, `errors` (status 400 and above), or `all`.
+
+        `https`: browsers are told to use nothing else.
+        """
         self._app = app
         self._least_status = {"off": 1000, "errors": 400, "all": 0}[access_log]
         self._max_in_flight = max_in_flight
@@ -59,6 +64,7 @@ class RequestFrame:
         self._in_flight = 0
         self._answers = answers
         self._stopping = stopping
+        self._protection, self._protection_of_pages = protection(https=https)
         # Of this process and run; the number of the request comes behind it.
         run = secrets.token_hex(8)
         self._ids = (f"{run}-{number:x}" for number in itertools.count(1))
@@ -89,9 +95,11 @@ class RequestFrame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"].append((b"x-request-id", request_id.encode()))
+                headers = message["headers"]
+                headers += self._protection_of_pages if OWN_POLICY in scope else self._protection
+                headers.append((b"x-request-id", request_id.encode()))
                 if crowded or self._stopping.begun:
-                    message["headers"].append((b"connection", b"close"))
+                    headers.append((b"connection", b"close"))
             await send(message)
 
         self._in_flight += 1

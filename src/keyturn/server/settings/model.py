@@ -12,6 +12,7 @@ from pydantic import model_validator
 from ..domain.sessions import Lifetimes
 from ..services.ports import Rate
 from .bounds import Bounds
+from .browsers import Browsers
 from .checks import check_together
 from .leaks import Leaks
 from .limiting import RATES, Limiting
@@ -38,7 +39,7 @@ def env_name(name: str) -> str:
 
 
 # The last base's fields stand first, in the README and for defaults that derive from others.
-class Settings(Observing, Leaks, Telling, Limiting, Bounds, Tokens, Stores, Listening):
+class Settings(Observing, Leaks, Telling, Browsers, Limiting, Bounds, Tokens, Stores, Listening):
     """The server's settings. Times are in seconds, sizes in bytes."""
 
     @model_validator(mode="after")
