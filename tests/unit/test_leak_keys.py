@@ -284,7 +284,6 @@ class TestDocuments:
         path = tmp_path / "keys.json"
         path.write_text(json.dumps(document(other)))
         keys = open_leak_keys(URL, path)
-        assert keys is not None
         assert await believes(keys, scanner)
         assert await believes(keys, other)
 
@@ -294,6 +293,3 @@ class TestDocuments:
             with pytest.raises(Unavailable):
                 await believes(LeakKeys([from_file(path)]), scanner)
             path.write_text(json.dumps(document(scanner)) + " " * MOST_BYTES)
-
-    def test_without_a_source_there_are_none(self) -> None:
-        assert open_leak_keys(None, None) is None

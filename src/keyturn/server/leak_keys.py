@@ -40,12 +40,12 @@ Keys = Mapping[str, ec.EllipticCurvePublicKey]
 Source = Callable[[], Awaitable[bytes]]
 
 
-def open_leak_keys(url: str | None, file: Path | None) -> "LeakKeys | None":
-    """The keys that the settings `leak_keys_url` and `leak_keys_file` name, if any."""
+def open_leak_keys(url: str | None, file: Path | None) -> "LeakKeys":
+    """The keys that the settings `leak_keys_url` and `leak_keys_file` name: one of them, or both."""
     sources = [from_url(url)] if url else []
     if file:
         sources.append(from_file(file))
-    return LeakKeys(sources) if sources else None
+    return LeakKeys(sources)
 
 
 class LeakKeys:

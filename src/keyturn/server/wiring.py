@@ -15,7 +15,6 @@ from .http.routes import Surface
 from .http.stopping import Stopping
 from .http.tokens import token_operations
 from .http.verdicts import verdict_operations
-from .leak_keys import open_leak_keys
 from .mail import open_mailer
 from .oauth.bridge import TokenEndpoint
 from .oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
@@ -267,8 +266,12 @@ def _mailer(settings: Settings) -> Mailer:
 
 
 def _leak_reports(settings: Settings, keys: LeakedKeys, revoking: Revoking) -> LeakReports | None:
+    if not (settings.leak_keys_url or settings.leak_keys_file):
+        return None
+    from .leak_keys import open_leak_keys  # and an HTTP client: not for who takes no reports
+
     signatures = open_leak_keys(settings.leak_keys_url, settings.leak_keys_file)
-    return LeakReports(signatures, keys, revoking) if signatures is not None else None
+    return LeakReports(signatures, keys, revoking)
 
 
 def _checks(store: Store, revocations: KeptList, signer: AccessTokenSigner) -> Mapping[str, Check]:
