@@ -81,7 +81,7 @@ def test_what_the_readme_shows_parses() -> None:
     shown = calls("".join(re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)))
     assert len(shown) > 6
     for words in shown:
-        named = 2 if words[0] in {*GROUPS, "secrets"} else 1
+        named = 2 if words[0] in {*GROUPS, "backup", "secrets"} else 1
         COMMANDS[" ".join(words[:named])].make_context(words[0], words[named:])
 
 

@@ -73,7 +73,9 @@ def _run(host: str, listener: socket.socket, data: DataDir, *, as_json: bool) ->
     )
     credentials, new = asyncio.run(_prepare(settings, data))
     tell = _tell_json if as_json else _tell_people
-    with metrics_listener(settings) as metrics:
+    from ..server.storage import held
+
+    with held(data.database_url), metrics_listener(settings) as metrics:
         _serve(settings, listener, metrics, lambda: tell(settings, credentials, data, new))
 
 

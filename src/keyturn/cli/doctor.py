@@ -13,7 +13,7 @@ from .problems import ExitCode, reported, say
 from .store import ConfigOption
 
 if TYPE_CHECKING:
-    from ..server.examining import Finding
+    from ..server.examining import Finding, Level
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -65,7 +65,7 @@ def doctor(
         raise typer.Exit(ExitCode.FAILED if bad else ExitCode.OK)
 
 
-def _told(found: "Sequence[Finding]", counts: dict[object, int]) -> dict[str, object]:
+def _told(found: "Sequence[Finding]", counts: "dict[Level, int]") -> dict[str, object]:
     return {
         "findings": [
             {"check": o.check, "level": o.level.value, "seen": o.seen, "advice": o.advice}

@@ -8,12 +8,13 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from . import bench, secrets, signin
+from . import backup, bench, secrets, signin
 from . import version as versions
 from .dev import dev
 from .doctor import doctor
 from .groups import GROUPS
 from .problems import ExitCode, say
+from .restored import restored
 from .serve import serve
 from .settings import settings
 from .store import bootstrap, migrate
@@ -111,9 +112,10 @@ def version(
     print(versions.text(as_json=as_json))
 
 
-for command in (dev, serve, migrate, bootstrap, settings, doctor):
+for command in (dev, serve, migrate, bootstrap, settings, doctor, restored):
     app.command()(command)
 app.add_typer(secrets.app)
+app.add_typer(backup.app)
 bench.add_command(app, _RUN)
 signin.add_commands(app, _SIGN_IN)
 

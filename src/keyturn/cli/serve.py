@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -56,6 +57,7 @@ def serve(
         import asyncio
 
         from ..server import logs
+        from ..server.storage import held
 
         settings = settings_of(None)
         if settings.workers == 1:  # else it is for the workers alone
@@ -63,7 +65,8 @@ def serve(
         logs.configure(level=settings.log_level, form=settings.log_format)
         exit_cleanly_on_sigterm()
         listen(settings.host, settings.port, hint="set KEYTURN_PORT").close()
-        with metrics_listener(settings) as metrics:
+        database = settings.database_url.get_secret_value()
+        with held(database), metrics_listener(settings) as metrics:
             asyncio.run(_check_stores(settings))
             allow_files(settings.max_connections)
             _run(settings, metrics)
@@ -108,11 +111,16 @@ async def _check_stores(settings: "Settings") -> None:
 
     uvicorn would show a traceback, and with several workers start them again for ever.
     """
-    from ..server.parts import open_parts
+    from ..server.domain.errors import Unavailable
+    from ..server.parts import open_memory, open_parts
     from ..server.revocation import require_no_eviction
+    from ..server.services.continuity import Continuity
 
     async with open_parts(settings) as parts:
         await parts.store.ping()
+        if (memory := open_memory(settings)) is not None:
+            with suppress(Unavailable):  # it is away: the nodes look again, later
+                await Continuity(parts.store, memory).check()
     if settings.redis_url and not settings.redis_allow_eviction:
         url = settings.redis_url.get_secret_value()
         await require_no_eviction(url, timeout=settings.redis_timeout)

@@ -24,8 +24,9 @@ from .http.middleware import RequestFrame
 from .http.routes import Surface, Table, oauth_paths
 from .http.stopping import Stopping
 from .limiting import open_counters
-from .parts import Parts, open_parts, open_signer, open_usage
+from .parts import Parts, open_memory, open_parts, open_signer, open_usage
 from .revocation import open_revocation_list
+from .services.continuity import continuity
 from .services.counts import Counts
 from .services.deliveries import Deliverer, delivering
 from .services.housekeeping import housekeeping
@@ -76,6 +77,7 @@ async def open_service(
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(settings))
+        history = await stack.enter_async_context(continuity(parts.store, open_memory(settings)))
         revocations = await stack.enter_async_context(
             open_revocation_list(
                 parts.store,
@@ -119,6 +121,7 @@ async def open_service(
             sender,
             webhook_secrets,
             deliverer,
+            history,
         )
         wired = wire(running)
         sources = Sources(

@@ -41,7 +41,7 @@ Source = Callable[[], Awaitable[bytes]]
 
 
 def open_leak_keys(url: str | None, file: Path | None) -> "LeakKeys":
-    """The keys that the settings `leak_keys_url` and `leak_keys_file` name: one of them, or both."""
+    """The keys that the settings `leak_keys_url` and `leak_keys_file` name."""
     sources = [from_url(url)] if url else []
     if file:
         sources.append(from_file(file))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from . import storage
 from .domain.signing_keys import KeyAges
-from .services.ports import ApiKeyFormat, Clock, KeyLookup, SessionSteps, Store
+from .services.ports import ApiKeyFormat, Clock, KeyLookup, Memory, SessionSteps, Store
 from .services.ports.observing import PoolUse
 from .services.signing_keys import SigningKeyUpkeep
 from .services.usage import Usage
@@ -40,8 +40,11 @@ class Parts:
 
 
 @contextlib.asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Opens the database. Raises StorageNotReady for one that is not migrated, Unavailable."""
+async def open_parts(settings: Settings, *, patience: float | None = None) -> AsyncIterator[Parts]:
+    """Opens the database. Raises StorageNotReady for one that is not migrated, Unavailable.
+
+    `patience` as `open_storage` takes it.
+    """
     secrets = (
         settings.master_secret.get_secret_value(),
         *(s.get_secret_value() for s in settings.previous_master_secrets),
@@ -50,6 +53,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
         wait=settings.database_wait,
+        patience=patience,
     ) as opened:
         # With another master secret every good key would look wrong: that is no client's fault.
         sealer = KeySealer(DerivedKeys(secrets, "signing keys", 64))
@@ -68,6 +72,16 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             upkeep,
             opened.pools,
         )
+
+
+def open_memory(settings: Settings) -> Memory | None:
+    """Who remembers, outside of the database, how far it was; None when there is nobody."""
+    if settings.redis_url is not None:
+        from .revocation.outside import RedisMemory  # not for who has no Redis
+
+        return RedisMemory(settings.redis_url.get_secret_value(), settings.redis_timeout)
+    file = storage.database_file(settings.database_url.get_secret_value())
+    return None if file is None else storage.FileMemory(file)
 
 
 def key_ages(settings: Settings) -> KeyAges:

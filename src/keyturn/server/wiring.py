@@ -23,6 +23,7 @@ from .parts import JWKS_MAX_AGE, Parts
 from .revocation import KeptList, digest
 from .services.audiences import Audiences
 from .services.callers import Callers
+from .services.continuity import Continuity
 from .services.counts import Counts
 from .services.credentials import Credentials
 from .services.deliveries import Deliverer
@@ -85,6 +86,7 @@ class Running:
     sender: WebhookSender
     webhook_secrets: WebhookSecrets
     deliverer: Deliverer
+    history: Continuity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,7 @@ def wire(running: Running) -> Wired:
         ),
         jwks=signer.jwks,
         jwks_max_age=JWKS_MAX_AGE,
-        checks=_checks(store, revocations, signer),
+        checks=_checks(store, revocations, signer, running.history),
         stopping=stopping,
     )
     followers = Followers(settings.max_followers)
@@ -274,9 +276,16 @@ def _leak_reports(settings: Settings, keys: LeakedKeys, revoking: Revoking) -> L
     return LeakReports(signatures, keys, revoking)
 
 
-def _checks(store: Store, revocations: KeptList, signer: AccessTokenSigner) -> Mapping[str, Check]:
+def _checks(
+    store: Store,
+    revocations: KeptList,
+    signer: AccessTokenSigner,
+    history: Continuity | None,
+) -> Mapping[str, Check]:
     async def database() -> str:
         await store.ping()
+        if history is not None:
+            return await history.health()
         return "ok"
 
     async def revocation_list() -> str:

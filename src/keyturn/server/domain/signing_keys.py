@@ -187,6 +187,24 @@ def emergency(ring: Ring, key: StoredSigningKey) -> tuple[Step, ...]:
     return (gone, Step(key.algorithm, Slot.NEXT)) if key.slot == Slot.NEXT else (gone,)
 
 
+def renewed(ring: Ring, *, retire: bool = False) -> tuple[Step, ...]:
+    """The steps that put new keys in the place of all there are.
+
+    `retire`: those that sign now stay published until their tokens have ended. Those that follow
+    them go in any case.
+    """
+    kept = {key.kid for key in ring.keys if retire and key.slot != Slot.NEXT}
+    return (
+        *(Step(key.algorithm, None, key.kid) for key in ring.keys if key.kid not in kept),
+        *(Step(key.algorithm, Slot.RETIRED, key.kid) for key in ring.current if key.kid in kept),
+        *(
+            Step(algorithm, slot)
+            for algorithm in sorted(ring.wanted)
+            for slot in (Slot.CURRENT, Slot.NEXT)
+        ),
+    )
+
+
 def displaced(ring: Ring, algorithm: str) -> tuple[Step, ...]:
     """The step that makes room in `next`: nobody has a token of the key that stands there."""
     key = ring.find(algorithm, Slot.NEXT)

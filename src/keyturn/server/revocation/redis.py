@@ -33,7 +33,7 @@ from redis.exceptions import RedisError, ResponseError
 from ..domain.model import Revocation
 from ..domain.revocations import Subject
 from .redis_addresses import connector
-from .redis_entries import COMPLETE, MARKER, MERGE, PREFIX, decode, key, writes
+from .redis_entries import COMPLETE, MARKER, MERGE, PREFIX, decode, key, subject_of, writes
 
 #: Most entries in one write; about 1 ms of Redis' time.
 WRITTEN_AT_ONCE = 200
@@ -198,6 +198,34 @@ class Link:
         except RedisRefusal:
             await self._reader.ask("DEL", MARKER)
             raise
+
+    async def everything(self) -> list[Revocation]:
+        """All entries that are there, whoever wrote them. Raises `RedisFault`."""
+        found: list[Revocation] = []
+        cursor = b"0"
+        while True:
+            cursor, names = await self._reader.ask(
+                *("SCAN", cursor, "MATCH", f"{PREFIX}*", "COUNT", WRITTEN_AT_ONCE),
+                timeout=self._reader.patience,
+            )
+            subjects = [one for name in names if (one := subject_of(name)) is not None]
+            found += (await self.read(subjects)).found.values()
+            if cursor == b"0":
+                return found
+
+    async def unmark(self) -> None:
+        """Takes the marker away: nodes fill it before they trust it. Raises `RedisFault`."""
+        await self._writer.ask("DEL", MARKER, timeout=self._writer.patience)
+
+    async def get(self, name: str) -> str | None:
+        """A key beside the list. Raises `RedisFault`."""
+        value: bytes | None = await self._reader.ask("GET", name, timeout=self._reader.patience)
+        return None if value is None else value.decode(errors="replace")
+
+    async def set(self, name: str, value: str | None) -> None:
+        """The same, written; None deletes it. Raises `RedisFault`."""
+        command = ("DEL", name) if value is None else ("SET", name, value)
+        await self._writer.ask(*command, timeout=self._writer.patience)
 
     async def eviction_policy(self) -> str:
         """`noeviction` is the one that keeps every entry; empty when it does not tell.

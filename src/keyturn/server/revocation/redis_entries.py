@@ -25,6 +25,7 @@ CLOCK_SLACK = timedelta(seconds=60)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FOREVER = "-1"
 _REMOVED = "0"
+_KINDS = frozenset(kind.value for kind in RevocationKind)
 
 #: Merges entries.
 # KEYS: of the entries. ARGV, for each: end, epoch, milliseconds to keep it. Strings are kept as
@@ -76,6 +77,14 @@ class Write:
 def key(subject: Subject) -> bytes:
     """The key of a subject's entry; whatever the subject, so that none spoils others' reading."""
     return f"{PREFIX}{subject[0]}:{subject[1]}".encode(errors="surrogatepass")
+
+
+def subject_of(name: bytes) -> Subject | None:
+    """Whose entry a key is; None for a key that is none."""
+    kind, colon, subject = name.decode(errors="surrogateescape")[len(PREFIX) :].partition(":")
+    if not colon or kind not in _KINDS:
+        return None
+    return RevocationKind(kind), subject
 
 
 def writes(entry: Revocation, now: datetime) -> list[Write]:

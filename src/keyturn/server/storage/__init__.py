@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from ..domain.errors import StorageNotReady
 from ..services.ports.observing import PoolUse
-from .engine import postgres_engine, sqlite_engine
+from .beside import FileMemory, held
+from .copies import CopyFacts, back_up, copy_facts, url_of
+from .engine import STATEMENT_SECONDS, TRANSACTION_SECONDS, postgres_engine, sqlite_engine
 from .facts import aging_keys, database_facts, database_file
 from .lookup_sqlite import SqliteLookup
 from .migration import migrate
@@ -29,17 +31,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REVISIONS",
+    "CopyFacts",
     "DatabaseStore",
+    "FileMemory",
     "SqliteLookup",
     "Storage",
     "StorageNotReady",
     "aging_keys",
+    "back_up",
+    "copy_facts",
     "database_facts",
     "database_file",
+    "held",
     "is_sqlite",
     "migrate",
     "open_storage",
     "revision_of",
+    "url_of",
 ]
 
 
@@ -55,25 +63,32 @@ class Storage:
 
 @asynccontextmanager
 async def open_storage(
-    url: str, *, pool_size: int = 10, wait: float = 2.0
+    url: str, *, pool_size: int = 10, wait: float = 2.0, patience: float | None = None
 ) -> AsyncIterator[Storage]:
     """Opens the database and closes it at the end.
 
     On PostgreSQL up to `pool_size` connections serve the store, as many the lookup and as many the
     steps, so that who waits for a lock is in nobody's way who reads; and one listens for other
     nodes. SQLite has one that writes and one that looks up. `wait` is how many seconds a call waits
-    for a free one. Raises StorageNotReady, Unavailable, and ValueError for a
-    URL it does not know.
+    for a free one, `patience` (seconds) what a transaction and a statement may take, where that is
+    to be longer than while serving. Raises StorageNotReady, Unavailable, and ValueError for a URL
+    it does not know.
     """
     target = parse_url(url)
     if isinstance(target, SqliteFile):
         engine = sqlite_engine(target, wait=wait)
     else:
-        engine = postgres_engine(target, pool_size=pool_size, wait=wait)
+        engine = postgres_engine(
+            target,
+            pool_size=pool_size,
+            wait=wait,
+            statement_seconds=patience or STATEMENT_SECONDS,
+        )
+    limit = patience or TRANSACTION_SECONDS
     try:
         await require_schema(engine, target)
         if isinstance(target, SqliteFile):
-            store = DatabaseStore(engine)
+            store = DatabaseStore(engine, patience=limit)
             finding = SqliteLookup(target)
             try:
                 yield Storage(store, finding, DatabaseSteps(store), (store.use,))
@@ -86,7 +101,7 @@ async def open_storage(
 
             reading = Lines(target, size=pool_size, wait=wait, patience=LOOKUP_SECONDS)
             writing = Lines(target, size=pool_size, wait=wait, kind="refreshes")
-            store = DatabaseStore(engine, Notifications(target))
+            store = DatabaseStore(engine, Notifications(target), patience=limit)
             try:
                 yield Storage(
                     store,

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, insert, select
 
-from ..domain.ids import new_id
+from ..domain.ids import new_id, parse_id
 from ..domain.trail import Actor, AuditEvent, Json
 from ..services.ports import AuditFilter, Page, Slice
 from .columns import db_now
@@ -48,6 +49,19 @@ class AuditRepository:
         if rows:
             await self._unit.run(_ADD, rows)
             await tell(self._unit, events)
+
+    async def newest(self, before: datetime) -> AuditEvent | None:
+        """The end of an index."""
+        last = select(audit_events).where(audit_events.c.at < before)
+        row = (await self._unit.run(last.order_by(audit_events.c.at.desc()).limit(1))).first()
+        return None if row is None else _event(row)
+
+    async def has(self, event_id: str) -> bool:
+        """By the primary key."""
+        if parse_id(event_id) is None:
+            return False
+        wanted = select(audit_events.c.id).where(audit_events.c.id == event_id)
+        return (await self._unit.run(wanted)).first() is not None
 
     async def events(self, tenant_id: str, wanted: AuditFilter, part: Slice) -> Page[AuditEvent]:
         """Read backwards along the index of a column that is filtered by, or the tenant's."""

@@ -105,11 +105,19 @@ async def _connect(
         )
 
 
-def postgres_engine(server: PostgresServer, *, pool_size: int, wait: float) -> AsyncEngine:
+def postgres_engine(
+    server: PostgresServer,
+    *,
+    pool_size: int,
+    wait: float,
+    statement_seconds: float = STATEMENT_SECONDS,
+) -> AsyncEngine:
     """At most `pool_size` connections; `wait` seconds for a free one."""
 
     async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
-        return await connect_postgres(server, settings=_PLANNING)
+        return await connect_postgres(
+            server, statement_seconds=statement_seconds, settings=_PLANNING
+        )
 
     return create_async_engine(
         "postgresql+asyncpg://",

@@ -7,9 +7,11 @@ from sqlalchemy import ColumnElement, select
 from .columns import greater
 from .tables import installation, users
 
-#: How far the floor rises at once. No user's epoch comes so far by single steps, and JSON keeps
-#: whole numbers up to 2**53.
-FLOOR_STEP = 2**32
+#: How far the floor rises at least. It rises to the microseconds since 1970, which no user's epoch
+#: comes near by single steps, each of which takes longer; when it is above that already, so far.
+#: So it is higher each time, also in a database that was restored from a copy and does not know
+#: how high it was. JSON keeps whole numbers up to 2**53.
+FLOOR_STEP = 2**26
 
 _FLOOR = select(installation.c.epoch_floor).where(installation.c.id == 1).scalar_subquery()
 

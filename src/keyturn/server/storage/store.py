@@ -25,6 +25,7 @@ from .memberships import MembershipRepository
 from .notifications import Notifications
 from .permissions import PermissionRepository
 from .resource_servers import ResourceServerRepository
+from .restored import RestoredRepository
 from .revocations import RevocationRepository
 from .roles import RoleRepository
 from .seals import SealRepository
@@ -132,6 +133,11 @@ class DatabaseTransaction:
         """What is to be told to them."""
         return DeliveryRepository(self.unit)
 
+    @property
+    def restored(self) -> RestoredRepository:
+        """What a database that was restored from a copy must not keep."""
+        return RestoredRepository(self.unit)
+
     async def now(self) -> datetime:
         """The database's time."""
         now: datetime = (await self.unit.run(select(db_now()))).scalar_one()
@@ -141,8 +147,16 @@ class DatabaseTransaction:
 class DatabaseStore:
     """Implements `ports.Store` over one engine, whose owner closes it."""
 
-    def __init__(self, engine: AsyncEngine, notifications: Notifications | None = None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        notifications: Notifications | None = None,
+        *,
+        patience: float = TRANSACTION_SECONDS,
+    ) -> None:
+        """`patience`, in seconds, is longer only where no node serves meanwhile."""
         self._engine = engine
+        self._patience = patience
         self._notifications = notifications
         self._watchers: list[Callable[[], None]] = []
         pool = engine.pool
@@ -155,12 +169,12 @@ class DatabaseStore:
     async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
         """Commits at the end, rolls back on any exception.
 
-        Raises Unavailable when it takes longer than `engine.TRANSACTION_SECONDS`, waiting for
+        Raises Unavailable when it takes longer than its patience, waiting for
         a connection included. A commit whose answer is lost is Unavailable, too: it may have
         happened or not.
         """
         try:
-            async with asyncio.timeout(TRANSACTION_SECONDS) as limit:
+            async with asyncio.timeout(self._patience) as limit:
                 waiting = nullcontext() if self._pool.checkedin() else self.use.wait()
                 with waiting, translated():
                     connection = await self._engine.connect()

@@ -31,6 +31,11 @@ class SqliteFile:
         """The file for `sqlite3.connect(…, uri=True)`; `mode` is `ro`, `rw` or `rwc`."""
         return f"file:{quote(str(self.path))}?mode={mode}"
 
+    @property
+    def url(self) -> str:
+        """The file as a setting names it."""
+        return f"sqlite:///{quote(str(self.path))}"
+
 
 @dataclass(slots=True)
 class _Latest:

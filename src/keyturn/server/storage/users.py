@@ -1,10 +1,11 @@
 """Users, their epochs and passwords."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Row,
     Select,
@@ -24,7 +25,7 @@ from ..domain.errors import conflict, not_found
 from ..domain.ids import parse_id
 from ..domain.model import InvitationState, User, UserKind
 from ..services.ports import Page, Slice
-from .columns import Id, storable
+from .columns import Id, db_now, greater, storable
 from .epochs import FLOOR_STEP, epoch_in_force
 from .paging import behind, page, sliced
 from .tables import (
@@ -43,6 +44,8 @@ from .unit import Unit
 _CHUNK = 500
 
 _NIL = "00000000-0000-0000-0000-000000000000"
+
+_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class UserRepository:
@@ -156,11 +159,14 @@ class UserRepository:
             epochs.update({row.id: row.epoch for row in await self._unit.run(statement)})
         return epochs
 
-    async def raise_floor(self) -> int:
-        """No user's own epoch ever comes near a step of the floor."""
+    async def raise_floor(self, *, above: int = 0, ahead: timedelta = timedelta(0)) -> int:
+        """See `epochs.FLOOR_STEP`: no user's own epoch ever comes near it."""
+        now: datetime = (await self._unit.run(select(db_now()))).scalar_one()
+        least = max((now + ahead - _ZERO) // timedelta(microseconds=1), above + 1)
+        stepped = installation.c.epoch_floor + FLOOR_STEP
         statement = (
             update(installation)
-            .values(epoch_floor=installation.c.epoch_floor + FLOOR_STEP)
+            .values(epoch_floor=greater(stepped, literal(least, BigInteger)))
             .returning(installation.c.epoch_floor)
         )
         return int((await self._unit.run(statement)).scalar_one())

@@ -174,6 +174,17 @@ class KeySealer:
         """Raises UnreadableSigningKey for a key that was sealed with another master secret."""
         self._unsealed(stored)
 
+    def opens(self, kid: str, sealed_private: bytes) -> bool:
+        """Whether a master secret in force opens what is sealed of that key."""
+        key = self._keys.get(int.from_bytes(sealed_private[:4], "big"))
+        if key is None:
+            return False
+        try:
+            AESSIV(key).decrypt(sealed_private[4:], [b"signing", kid.encode()])
+        except InvalidTag:
+            return False
+        return True
+
     def open(self, stored: StoredSigningKey, eddsa_header: str) -> SigningKey:
         """The key ready for use.
 

@@ -13,10 +13,13 @@ from ..ports import Page, Transaction
 #: Why a key was revoked, as it is stored. (Storage writes the last one: ports.Tenants.remove.)
 REVOKED, OFFBOARDING, TENANT_DELETED = "revoked", "offboarding", "tenant_deleted"
 LEAKED = "leaked"
+#: Written by `ports.Restored`.
+RESTORED = "restored"
 
 _REVOKED: Mapping[str | None, str] = {
     REVOKED: "It was revoked.",
     OFFBOARDING: "The person who made it has left.",
+    RESTORED: "The database was restored from a copy, in which it could be one that was revoked.",
     TENANT_DELETED: "The tenant that it was bound to was deleted.",
     LEAKED: "It was found where others can read it, or reported so by who has it.",
 }

@@ -22,6 +22,7 @@ from .leaks import ReportSignatures
 from .limits import Counter, Counters, Rate
 from .mail import Mail, Mailer
 from .pages import Page, Slice
+from .restored import Memory, Restored
 from .revocation import FeedItem, News, RevocationFeed, RevocationList
 from .storage import Store, Transaction
 from .tokens import (
@@ -61,6 +62,7 @@ __all__ = [
     "Mail",
     "Mailer",
     "Memberships",
+    "Memory",
     "NewKey",
     "News",
     "Page",
@@ -71,6 +73,7 @@ __all__ = [
     "Rate",
     "RefreshTokens",
     "ReportSignatures",
+    "Restored",
     "RevocationFeed",
     "RevocationList",
     "Revocations",

@@ -1,7 +1,7 @@
 """Who there is: tenants, users, roles, memberships, invitations."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from ...domain.model import (
@@ -138,8 +138,12 @@ class Users(Protocol):
         """
         ...
 
-    async def raise_floor(self) -> int:
-        """Raises the epoch of every user there is, and ends all sessions; gives the new one."""
+    async def raise_floor(self, *, above: int = 0, ahead: timedelta = timedelta(0)) -> int:
+        """Raises the epoch of every user there is, and ends all sessions; gives the new one.
+
+        It is above every epoch that was ever given out until now, or until `ahead` of now, also
+        of a time that this database has forgotten; and above `above`.
+        """
         ...
 
     async def set_disabled(self, user_id: str, at: datetime | None) -> bool:

@@ -9,6 +9,7 @@ from .catalogue import Endpoints, Permissions, ResourceServers
 from .credentials import ApiKeys, Seals, Sessions, SigningKeys
 from .housekeeping import Housekeeping
 from .identity import Invitations, Memberships, Roles, Tenants, Users
+from .restored import Restored
 from .trail import AuditLog, KeptAnswers, Revocations
 from .webhooks import Deliveries, Webhooks
 
@@ -52,6 +53,8 @@ class Transaction(Protocol):
     def webhooks(self) -> Webhooks: ...
     @property
     def deliveries(self) -> Deliveries: ...
+    @property
+    def restored(self) -> Restored: ...
 
     async def now(self) -> datetime:
         """The database's time."""

@@ -72,6 +72,14 @@ class AuditLog(Protocol):
         """Fills in id and time (the database's) where they are missing."""
         ...
 
+    async def newest(self, before: datetime) -> AuditEvent | None:
+        """Of all tenants, the newest event before a time."""
+        ...
+
+    async def has(self, event_id: str) -> bool:
+        """Whether there is that event."""
+        ...
+
     async def events(self, tenant_id: str, wanted: AuditFilter, part: Slice) -> Page[AuditEvent]:
         """A tenant's events, the newest first. Keys: time (ISO 8601) and id."""
         ...

@@ -1,0 +1,106 @@
+"""Noticing that the database is a copy of an earlier time.
+
+What was revoked since that copy was made works again in it, and nothing in it says so. So someone
+outside (`ports.Memory`: Redis, or a file beside SQLite's) remembers an event of the audit trail,
+which nobody ever deletes. A database that lacks it has gone back.
+
+The event is `BEHIND` old when it is written down: a failover to a replica that lost the last few
+seconds is no restore.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from ..domain.errors import StorageNotReady, Unavailable
+from .ports import Memory, Store
+
+log = logging.getLogger(__name__)
+
+#: How old an event is at least when it is remembered.
+BEHIND = timedelta(seconds=10)
+#: Seconds between two looks.
+INTERVAL = 10.0
+
+_GONE_BACK = (
+    "The database is older than it was when it was served: a copy was restored, in which"
+    " credentials work that were revoked since. Run `keyturn restored` once, which ends them,"
+    " before a node starts."
+)
+
+
+class Continuity:
+    """Looks whether the database has gone back, and remembers how far it is."""
+
+    def __init__(self, store: Store, memory: Memory) -> None:
+        self._store = store
+        self._memory = memory
+        self._kept: str | None = None
+        self._checked = False
+        #: Whether the database was found to have gone back after the start.
+        self.broken = False
+
+    async def check(self) -> None:
+        """Raises StorageNotReady when it has gone back, Unavailable when nobody can tell."""
+        async with self._store.transaction() as tx:
+            root = await tx.tenants.root()
+        known = await self._memory.recall(root.id) if root is not None else None
+        if known is not None:
+            async with self._store.transaction() as tx:
+                if not await tx.audit.has(known):
+                    raise StorageNotReady(_GONE_BACK)
+        self._checked = True
+
+    async def remember(self) -> None:
+        """Writes down the newest event, `BEHIND` old, once it is known that none is missing."""
+        if not self._checked:
+            await self.check()
+        async with self._store.transaction() as tx:
+            root = await tx.tenants.root()
+            newest = await tx.audit.newest(await tx.now() - BEHIND)
+        if root is not None and newest is not None and newest.id != self._kept:
+            await self._memory.keep(root.id, newest.id)
+            self._kept = newest.id
+
+    async def run(self) -> None:
+        """Remembers for ever. Ends by cancellation only."""
+        while True:
+            try:
+                await self.remember()
+            except StorageNotReady as error:
+                if not self.broken:
+                    log.error("%s", error)
+                self.broken = True
+            except Unavailable as error:
+                log.debug("how far the database is was not written down: %s", error.detail)
+            except Exception as error:  # noqa: BLE001 - the loop must not end
+                log.warning("how far the database is cannot be looked at: %s", type(error).__name__)
+            await asyncio.sleep(INTERVAL)
+
+    async def health(self) -> str:
+        """For readiness. Raises Unavailable once it is known to have gone back."""
+        if self.broken:
+            raise Unavailable("the database was restored from a copy")
+        return "ok"
+
+
+@contextlib.asynccontextmanager
+async def continuity(store: Store, memory: Memory | None) -> AsyncIterator[Continuity | None]:
+    """Looks, and then remembers until the end of the block. None where nobody remembers.
+
+    Raises StorageNotReady when the database has gone back. A memory that is away is asked later.
+    """
+    if memory is None:
+        yield None
+        return
+    work = Continuity(store, memory)
+    with contextlib.suppress(Unavailable):
+        await work.check()
+    task = asyncio.create_task(work.run(), name="continuity")
+    try:
+        yield work
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

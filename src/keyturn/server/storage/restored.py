@@ -1,0 +1,45 @@
+"""What a database that was restored from a copy must not keep."""
+
+from datetime import datetime
+
+from sqlalchemy import delete, update
+
+from ..domain.model import InvitationState
+from .tables import api_keys, invitations, kept_answers, passwords
+from .unit import Unit
+
+#: Why such a key was revoked, as it is stored (management.key_states).
+_REASON = "restored"
+
+
+class RestoredRepository:
+    """Implements `ports.Restored`."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    async def revoke_keys(self, at: datetime) -> int:
+        """Expired ones, too."""
+        statement = (
+            update(api_keys)
+            .where(api_keys.c.revoked_at.is_(None))
+            .values(revoked_at=at, revoked_reason=_REASON, version=api_keys.c.version + 1)
+        )
+        return (await self._unit.run(statement)).rowcount
+
+    async def withdraw_invitations(self, at: datetime) -> int:
+        """Expired ones, too."""
+        statement = (
+            update(invitations)
+            .where(invitations.c.state == InvitationState.PENDING.value)
+            .values(state=InvitationState.WITHDRAWN.value, answered_at=at)
+        )
+        return (await self._unit.run(statement)).rowcount
+
+    async def forget_passwords(self) -> int:
+        """An invitation, accepted, sets another one."""
+        return (await self._unit.run(delete(passwords))).rowcount
+
+    async def forget_answers(self) -> None:
+        """Whoever repeats a request makes another thing."""
+        await self._unit.run(delete(kept_answers))
