@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 KEY_ID = "0123456789abcdefghijkl"
 API_KEY = "_".join(["kt", KEY_ID, "S" * 43, "c0ffee"])
 REFRESH_TOKEN = "ktr" + "_" + "Ab-_9" * 12
+WEBHOOK_SECRET = "whsec" + "_" + "Ab/" * 14 + "x="
 INVITATION = "kti" + "_" + "Ab9" * 14 + "x"
 JWT = ".".join(
     base64.urlsafe_b64encode(part).decode().rstrip("=")
@@ -29,6 +30,7 @@ BASIC = "Basic " + base64.b64encode(f"{KEY_ID}:{API_KEY}".encode()).decode()
 SECRETS = {
     "api key": API_KEY,
     "refresh token": REFRESH_TOKEN,
+    "webhook secret": WEBHOOK_SECRET,
     "invitation code": INVITATION,
     "jwt": JWT,
     "pem": PEM,

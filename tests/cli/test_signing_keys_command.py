@@ -163,6 +163,7 @@ class TestSecrets:
             "previous": [earlier],
             "resealed": 0,
             "signing_keys": 2,
+            "webhooks": 0,
             "api_keys": 1,
             "kept_answers": 0,
             "missing": {"api_keys": 0, "kept_answers": 0},

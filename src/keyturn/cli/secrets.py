@@ -80,9 +80,12 @@ def _run(*, rotate: bool, as_json: bool, config: ConfigOption) -> None:
 async def _asked(settings: "Settings", *, rotate: bool) -> "Dependence":
     from ..server.parts import open_parts
     from ..server.services.master_secret import MasterSecretRotation
+    from ..server.tokens.secrets import DerivedKeys
+    from ..server.tokens.webhook_secrets import SealedWebhookSecrets
 
     async with open_parts(settings) as parts:
-        work = MasterSecretRotation(parts.store, parts.sealer, parts.sealer.versions)
+        secrets = SealedWebhookSecrets(DerivedKeys(parts.secrets, "webhooks", 64))
+        work = MasterSecretRotation(parts.store, parts.sealer, secrets, parts.sealer.versions)
         return await (work.rotate() if rotate else work.status())
 
 
@@ -92,6 +95,7 @@ def _told(found: "Dependence") -> dict[str, object]:
         "previous": found.previous,
         "resealed": found.resealed,
         "signing_keys": found.signing_keys,
+        "webhooks": found.webhooks,
         "api_keys": found.api_keys,
         "kept_answers": found.kept_answers,
         "missing": {"api_keys": found.lost_keys, "kept_answers": found.lost_answers},
@@ -110,6 +114,7 @@ def _tell(found: "Dependence") -> None:
         print(f"signing keys sealed anew        {found.resealed}")
     print("under other secrets than the newest:")
     print(f"  signing keys                  {found.signing_keys}")
+    print(f"  webhooks                      {found.webhooks}")
     print(f"  API keys, until used          {found.api_keys}")
     for key in found.unmoved:
         print(f"    {key.id}  {key.username}  last used {_used(key) or 'never'}")
@@ -128,6 +133,7 @@ def _verdict(found: "Dependence", refresh_lifetime: int) -> str:
     if not found.none:
         needing = _amounts(
             ("signing keys", found.signing_keys),
+            ("webhooks", found.webhooks),
             ("API keys", found.api_keys),
             ("kept answers", found.kept_answers),
         )

@@ -30,6 +30,7 @@ from .services.continuity import continuity
 from .services.counts import Counts
 from .services.deliveries import Deliverer, delivering
 from .services.housekeeping import housekeeping
+from .services.key_events import KeyWatch, watching_keys
 from .services.throttling import Throttling
 from .services.usage import Usage
 from .settings import Settings, load_settings
@@ -104,6 +105,8 @@ async def open_service(
                 timeout=settings.redis_timeout,
             )
         )
+        watch = KeyWatch(parts.store, deliverer.wake)
+        await stack.enter_async_context(watching_keys(watch))
         passwords = Argon2Passwords()
         stack.callback(passwords.close)
         running = Running(

@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
+
+from .events import Event
+from .ids import new_id
 
 #: Webhooks of one tenant.
 MAX_WEBHOOKS = 10
@@ -87,6 +91,20 @@ class Delivery:
     status: int | None = None
     error: str | None = None
     ended_at: datetime | None = None
+
+    @classmethod
+    def of(cls, event: Event, webhook: Webhook, now: datetime) -> Self:
+        """An event on its way, due at once."""
+        return cls(
+            id=new_id(),
+            tenant_id=webhook.tenant_id,
+            webhook_id=webhook.id,
+            event_id=event.id,
+            type=event.type,
+            payload=event.written(),
+            created_at=now,
+            due_at=now,
+        )
 
 
 def pause_after(attempts: int, chance: float, asked: int | None = None) -> timedelta | None:

@@ -1,8 +1,9 @@
 """Noticing that the database is a copy of an earlier time.
 
 What was revoked since that copy was made works again in it, and nothing in it says so. So someone
-outside (`ports.Memory`: Redis, or a file beside SQLite's) remembers an event of the audit trail,
-which nobody ever deletes. A database that lacks it has gone back.
+outside (`ports.Memory`: Redis, or a file beside SQLite's) remembers an event of the audit trail.
+A database that lacks it has gone back: it was the newest but for seconds, and is not deleted until
+a later one is as old as events get here (`ports.Housekeeping`), a day at least.
 
 The event is `BEHIND` old when it is written down: a failover to a replica that lost the last few
 seconds is no restore.

@@ -1,19 +1,22 @@
 """The master secret replaced: what was sealed under earlier ones is moved, or counted.
 
-Signing keys are sealed anew here. An API key moves when it is used next, since nobody else has
-its secret; refresh tokens and kept answers die out. Nodes go on meanwhile: they read under all
-secrets that they know.
+Signing keys and the secrets of webhooks are sealed anew here. An API key moves when it is used
+next, since nobody else has its secret; refresh tokens and kept answers die out. Nodes go on
+meanwhile: they read under all secrets that they know.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..domain.trail import AuditEvent
-from .ports import Store, Transaction, UnmovedKey
+from ..domain.webhooks import Webhook
+from .ports import Store, Transaction, UnmovedKey, WebhookSecrets
 from .signing_keys import SigningKeyMaker
 
 #: API keys that are told by their ids.
 NAMED_KEYS = 10
+#: Webhooks that are read at once.
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,8 @@ class Dependence:
     `newest` and `previous` are fingerprints of the secrets in the settings. `resealed` signing
     keys were moved just now, `signing_keys` were not. `api_keys` could be used and have a hash
     under another secret; `unmoved` are the oldest of them, `NAMED_KEYS` at most. `kept_answers`
-    are kept for repeated requests. `lost_keys` and `lost_answers` are those of both that no
-    secret in the settings reads.
+    are kept for repeated requests; the secrets of `webhooks` were not moved. `lost_keys` and
+    `lost_answers` are those of keys and answers that no secret in the settings reads.
     """
 
     newest: str
@@ -33,6 +36,7 @@ class Dependence:
     signing_keys: int
     api_keys: int
     kept_answers: int
+    webhooks: int
     lost_keys: int
     lost_answers: int
     unmoved: tuple[UnmovedKey, ...]
@@ -40,7 +44,7 @@ class Dependence:
     @property
     def none(self) -> bool:
         """Whether nothing in the database does."""
-        return not (self.signing_keys or self.api_keys or self.kept_answers)
+        return not (self.signing_keys or self.webhooks or self.api_keys or self.kept_answers)
 
 
 def fingerprint(version: int) -> str:
@@ -51,10 +55,17 @@ def fingerprint(version: int) -> str:
 class MasterSecretRotation:
     """Moves what can be moved under the newest master secret."""
 
-    def __init__(self, store: Store, maker: SigningKeyMaker, versions: Sequence[int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        maker: SigningKeyMaker,
+        secrets: WebhookSecrets,
+        versions: Sequence[int],
+    ) -> None:
         """`versions` of the secrets in the settings, the newest first."""
         self._store = store
         self._maker = maker
+        self._secrets = secrets
         self._versions = versions
 
     async def status(self) -> Dependence:
@@ -63,9 +74,9 @@ class MasterSecretRotation:
             return await self._counted(tx, 0)
 
     async def rotate(self) -> Dependence:
-        """Seals the signing keys anew; what depends on other secrets then. May be repeated.
+        """Seals signing keys and webhooks' secrets anew; what depends on others then. Repeatable.
 
-        Raises StorageNotReady for a key that no master secret in force opens.
+        Raises StorageNotReady for what no master secret in force opens.
         """
         async with self._store.transaction() as tx:
             await tx.signing_keys.hold()
@@ -75,13 +86,16 @@ class MasterSecretRotation:
                 if anew is not None:
                     await tx.signing_keys.reseal(key.kid, anew.sealed_private)
                     resealed += 1
-            if resealed:
+            webhooks = await self._unmoved_webhooks(tx)
+            for webhook in webhooks:
+                await tx.webhooks.reseal(webhook)
+            if resealed or webhooks:
                 root = await tx.tenants.root()
                 event = AuditEvent(
                     "master_secret.rotated",
                     "done",
                     tenant_id=root.id if root else None,
-                    data={"signing_keys": resealed},
+                    data={"signing_keys": resealed, "webhooks": len(webhooks)},
                 )
                 await tx.audit.add([event])
             return await self._counted(tx, resealed)
@@ -98,7 +112,17 @@ class MasterSecretRotation:
             ),
             api_keys=await seals.keys_outside([newest], now),
             kept_answers=await seals.answers_outside([newest], now),
+            webhooks=len(await self._unmoved_webhooks(tx)),
             lost_keys=await seals.keys_outside(self._versions, now),
             lost_answers=await seals.answers_outside(self._versions, now),
             unmoved=tuple(await seals.some_keys_outside([newest], now, NAMED_KEYS)),
         )
+
+    async def _unmoved_webhooks(self, tx: Transaction) -> list[Webhook]:
+        """Those whose secrets are under other master secrets, with the same sealed anew."""
+        found: list[Webhook] = []
+        last: str | None = None
+        while batch := await tx.webhooks.all_after(last, _BATCH):
+            last = batch[-1].id
+            found += filter(None, map(self._secrets.resealed, batch))
+        return found

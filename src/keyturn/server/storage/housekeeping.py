@@ -1,6 +1,7 @@
 """Deletes what has ended: a little at a time, on an index, and by one node at a time."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Column, Table, delete, func, select, tuple_
 
@@ -47,11 +48,16 @@ class HousekeepingRepository:
         """The longest ended first."""
         table, end = _ENDS[what]
         now = (await self._unit.run(select(db_now()))).scalar_one()
+        before: Any = now - kept
+        if what is Perishable.AUDIT_EVENTS:
+            # The last of the old ones stays: by it, nodes know that the database has not gone back
+            # (services.continuity), and in a quiet time there may be no newer one.
+            before = select(func.max(end)).where(end < before).scalar_subquery()
         # Rows that are being changed may have a later end in a moment. In a CTE, which is read
         # once: PostgreSQL may read a subquery again and again, and each time find other rows.
         ended = (
             select(*table.primary_key)
-            .where(end < now - kept)
+            .where(end < before)
             .order_by(end)
             .limit(at_most)
             .with_for_update(skip_locked=True)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select
 
 from ..domain.events import AUDITED, audited, shown_key
-from ..domain.ids import new_id
 from ..domain.trail import AuditEvent, Json
 from ..domain.webhooks import Delivery
 from .deliveries import DeliveryRepository
@@ -50,19 +49,7 @@ async def _tell(unit: Unit, told: Sequence[AuditEvent]) -> None:
     at = {row.id: row.at for row in await unit.run(times)}
     events = {row.id: audited(row, at[row.id], subjects.get(row.id, {})) for row in wanted}
     await DeliveryRepository(unit).add(
-        [
-            Delivery(
-                id=new_id(),
-                tenant_id=webhook.tenant_id,
-                webhook_id=webhook.id,
-                event_id=row.id,
-                type=row.action,
-                payload=events[row.id].written(),
-                created_at=at[row.id],
-                due_at=at[row.id],
-            )
-            for webhook, row in pairs
-        ]
+        [Delivery.of(events[row.id], webhook, at[row.id]) for webhook, row in pairs]
     )
 
 

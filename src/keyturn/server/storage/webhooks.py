@@ -106,10 +106,10 @@ class WebhookRepository:
         return tuple(webhook_of(row) for row in await self._unit.run(statement))
 
     async def reseal(self, webhook: Webhook) -> None:
-        """Nothing but the seals changes."""
+        """Nothing but the seals changes; nothing does when it was changed meanwhile."""
         await self._unit.run(
             update(webhooks)
-            .where(webhooks.c.id == webhook.id)
+            .where(webhooks.c.id == webhook.id, webhooks.c.version == webhook.version)
             .values(secret=webhook.secret, old_secret=webhook.old_secret)
         )
 

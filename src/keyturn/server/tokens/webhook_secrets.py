@@ -57,8 +57,9 @@ class SealedWebhookSecrets:
         secret = self._seals.open(webhook.secret, context)
         if secret is None:
             raise StorageNotReady(
-                "A webhook's secret was sealed under a master secret that is not in the settings:"
-                " add it to KEYTURN_PREVIOUS_MASTER_SECRETS."
+                f"The secret of the webhook {webhook.id} was sealed under a master secret that is"
+                " not in the settings: add that to KEYTURN_PREVIOUS_MASTER_SECRETS, or give the"
+                " webhook a new secret."
             )
         opened = None if old is None else self._seals.open(old, context)
         return replace(

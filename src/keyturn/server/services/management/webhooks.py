@@ -166,7 +166,7 @@ class WebhookManagement:
                 "details": {},
             }
             event = Event(new_id(), TEST, change.now, caller.tenant_id, data)
-            delivery = delivery_of(event, webhook, change.now)
+            delivery = Delivery.of(event, webhook, change.now)
             await change.tx.deliveries.add([delivery])
             change.note("webhook.tested", webhook_id)
         self._wake()
@@ -207,20 +207,6 @@ class WebhookManagement:
                 change.note("webhook.retried", webhook_id, deliveries=count)
         self._wake()
         return count
-
-
-def delivery_of(event: Event, webhook: Webhook, now: datetime) -> Delivery:
-    """An event on its way, due at once."""
-    return Delivery(
-        id=new_id(),
-        tenant_id=webhook.tenant_id,
-        webhook_id=webhook.id,
-        event_id=event.id,
-        type=event.type,
-        payload=event.written(),
-        created_at=now,
-        due_at=now,
-    )
 
 
 async def _owned(tx: Transaction, caller: TenantCaller, webhook_id: str) -> Webhook:

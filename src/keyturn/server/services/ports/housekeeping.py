@@ -26,6 +26,7 @@ class Housekeeping(Protocol):
     async def delete(self, what: Perishable, *, kept: timedelta, at_most: int) -> int:
         """Deletes what ended longer than `kept` ago, by the database's time; says how many.
 
-        What others are at is left to the next time.
+        What others are at is left to the next time. Of audit events the newest that has ended
+        stays.
         """
         ...

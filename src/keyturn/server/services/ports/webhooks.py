@@ -43,7 +43,7 @@ class Webhooks(Protocol):
         ...
 
     async def reseal(self, webhook: Webhook) -> None:
-        """Writes the secrets, which are the same under another seal."""
+        """Writes the secrets, which are the same under another seal, unless it has changed."""
         ...
 
 
