@@ -13,7 +13,14 @@ import typer
 from . import curl
 from .datadir import Credentials, DataDir, opened
 from .problems import reported
-from .serve import exit_cleanly_on_sigterm, listen, load_service, metrics_listener, uvicorn_options
+from .serve import (
+    exit_cleanly_on_sigterm,
+    listen,
+    load_service,
+    metrics_listener,
+    need_tracing,
+    uvicorn_options,
+)
 from .store import settings_of
 
 if TYPE_CHECKING:
@@ -73,6 +80,7 @@ def _run(host: str, listener: socket.socket, data: DataDir, *, as_json: bool) ->
     )
     credentials, new = asyncio.run(_prepare(settings, data))
     tell = _tell_json if as_json else _tell_people
+    need_tracing(settings)
     from ..server.storage import held
 
     with held(data.database_url), metrics_listener(settings) as metrics:

@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-import importlib
+import importlib.util
 import os
 import signal
 import socket
@@ -60,6 +60,7 @@ def serve(
         from ..server.storage import held
 
         settings = settings_of(None)
+        need_tracing(settings)
         if settings.workers == 1:  # else it is for the workers alone
             load_service()
         logs.configure(level=settings.log_level, form=settings.log_format)
@@ -186,6 +187,18 @@ def listen(host: str, port: int, *, hint: str) -> socket.socket:
     except OSError as error:
         raise Problem(f"cannot listen on {host} port {port}: {error.strerror}; {hint}") from None
     return listener
+
+
+def need_tracing(settings: "Settings") -> None:
+    """Raises Problem when traces are asked for and what sends them is not installed."""
+    if not settings.otlp_endpoint:
+        return
+    try:
+        found = importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http")
+    except ModuleNotFoundError:
+        found = None
+    if found is None or importlib.util.find_spec("opentelemetry.sdk") is None:
+        raise Problem("KEYTURN_OTLP_ENDPOINT needs more: pip install 'keyturn[tracing]'")
 
 
 def metrics_listener(

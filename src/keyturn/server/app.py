@@ -159,6 +159,11 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         async with contextlib.AsyncExitStack() as stack:
             service = await stack.enter_async_context(open_service(settings, ending, counts))
+            if settings.otlp_endpoint:
+                from .telemetry.tracing import tracing
+
+                opened = tracing(settings.otlp_endpoint, settings.trace_ratio)
+                frame.tracer = await stack.enter_async_context(opened)
             if observer is not None:
                 sources = replace(service.sources, in_flight=lambda: frame.in_flight)
                 await stack.enter_async_context(observer(sources))

@@ -6,7 +6,7 @@ name and by shape; so neither an exception's text nor a library's message gets a
 turned to text *before* that step, and cut to a bounded length.
 
 `log.info("event", extra={"fields": {"name": value}})` logs values beside the text. A request's id
-stands in `request_id` while it is answered.
+stands in `request_id` while it is answered, its trace's in `trace_id`.
 """
 
 import contextlib
@@ -25,6 +25,9 @@ MASK = "***"
 #: The id of the request that is being answered.
 request_id: ContextVar[str | None] = ContextVar("keyturn_request_id", default=None)
 
+#: The trace that it is part of.
+trace_id: ContextVar[str | None] = ContextVar("keyturn_trace_id", default=None)
+
 #: Longest text kept of one value, in characters; exceptions need more.
 MAX_TEXT = 4_096
 MAX_EXCEPTION = 16_384
@@ -41,6 +44,7 @@ PINNED = {
     "httpx": logging.WARNING,  # INFO prints the address of each call
     "httpcore": logging.INFO,  # DEBUG prints headers
     "hpack": logging.INFO,  # the same
+    "urllib3": logging.INFO,  # DEBUG tells of each sending of spans
 }
 
 # --- what is masked -----------------------------------------------------------------------
@@ -155,6 +159,8 @@ class _Formatter(logging.Formatter):
         event: dict[str, object] = {"event": record.getMessage(), **getattr(record, "fields", {})}
         if (text := request_id.get()) is not None:
             event["request_id"] = text
+        if (text := trace_id.get()) is not None:
+            event["trace_id"] = text
         event["logger"] = record.name
         event["level"] = record.levelname.lower()
         at = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)

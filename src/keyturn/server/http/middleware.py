@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .. import logs
+from .. import logs, spans
 from ..domain.errors import Unavailable
 from ..services.counts import Counts
+from ..spans import TraceParent, Tracer, read_traceparent
 from .caller import headers_once
 from .errors import ErrorAnswers
 from .protection import OWN_POLICY, protection
@@ -61,6 +62,8 @@ class RequestFrame:
         self._least_status = {"off": 1000, "errors": 400, "all": 0}[access_log]
         self._max_in_flight = max_in_flight
         self._counts = counts or Counts()
+        #: Traces requests, where there is a collector.
+        self.tracer: Tracer | None = None
         self._in_flight = 0
         self._answers = answers
         self._stopping = stopping
@@ -76,6 +79,14 @@ class RequestFrame:
         request_id = scope["keyturn.request_id"] = _given_id(scope) or next(self._ids)
         scope["keyturn.aside"] = self._aside
         bound = logs.request_id.set(request_id)
+        parent = _parent(scope)
+        tracer = self.tracer
+        span = tracer.begin(scope["method"], parent) if tracer is not None else None
+        if span is not None:
+            spans.current.set(span)
+            logs.trace_id.set(span.trace_id)
+        elif parent is not None:
+            logs.trace_id.set(parent.trace_id)
         started, status = time.perf_counter(), 0
         bounded = not scope["path"].startswith("/health/")
         crowded = "keyturn.crowded" in scope  # says BoundedHttp
@@ -116,12 +127,16 @@ class RequestFrame:
                 raise  # the server logs it, redacted
         finally:
             self._in_flight -= 1
-            self._counts.request(
-                scope.get("keyturn.route", NO_ROUTE), status or 500, time.perf_counter() - started
-            )
+            route = scope.get("keyturn.route", NO_ROUTE)
+            self._counts.request(route, status or 500, time.perf_counter() - started)
+            if span is not None:
+                span.end(route, status or 500)
+                spans.current.set(None)
             if (status or 500) >= self._least_status:
                 self._log(scope, status or 500, started)
             logs.request_id.reset(bound)
+            if span is not None or parent is not None:
+                logs.trace_id.set(None)
 
     @property
     def in_flight(self) -> int:
@@ -165,3 +180,11 @@ def _given_id(scope: Scope) -> str | None:
         by_name = dict(scope["headers"])
     given = by_name.get(b"x-request-id")
     return given.decode() if given is not None and _GIVEN_ID.fullmatch(given) else None
+
+
+def _parent(scope: Scope) -> TraceParent | None:
+    by_name = headers_once(scope)
+    if by_name is not None:
+        value = by_name.get(b"traceparent")
+        return None if value is None else read_traceparent([value])
+    return read_traceparent([value for name, value in scope["headers"] if name == b"traceparent"])

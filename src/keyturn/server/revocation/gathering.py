@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from .. import spans
 from ..domain.errors import Unavailable
 
 Item = TypeVar("Item")
@@ -68,6 +69,8 @@ class Gathering(Generic[Item, Answer]):
         self._waiting.clear()
 
     async def _work(self) -> None:
+        # It works for all who ask, not for the one who was first.
+        spans.current.set(None)
         try:
             while self._waiting:
                 items, futures = self._take()

@@ -21,6 +21,7 @@ from ..domain.errors import KeyturnError
 from ..domain.model import Revocation
 from ..domain.revocations import Subject, still_counts
 from ..services.ports import Clock
+from ..spans import span
 from .gathering import Gathering
 from .memory import LocalCopy
 from .redis import WRITTEN_AT_ONCE, Link, Reading, RedisFault
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 PAUSE = 0.5
 #: Every how many looks its settings are read again.
 LOOKS_PER_POLICY = 10
+
+
+_SYSTEM = {"db.system.name": "redis"}
 
 
 class Trust(StrEnum):
@@ -118,7 +122,8 @@ class SharedCopy:
         if not self.trusted:
             return None
         try:
-            reading = await self._read(subjects)
+            with span("redis read", _SYSTEM, outward=True):
+                reading = await self._read(subjects)
         except (RedisFault, KeyturnError):
             return None
         if not reading.complete:
@@ -140,7 +145,8 @@ class SharedCopy:
             try:
                 # In parts, each with its own time: a suspension may be that of very many tenants.
                 for start in range(0, len(entries), WRITTEN_AT_ONCE):
-                    await self._write(entries[start : start + WRITTEN_AT_ONCE])
+                    with span("redis write", _SYSTEM, outward=True):
+                        await self._write(entries[start : start + WRITTEN_AT_ONCE])
                 return
             except (RedisFault, KeyturnError) as fault:
                 self._missed = True

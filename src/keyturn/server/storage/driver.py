@@ -13,6 +13,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from ..domain.errors import Unavailable
 from ..services.ports.observing import PoolUse
+from ..spans import span
 from .engine import STATEMENT_SECONDS, connect_postgres
 from .faults import translated
 from .urls import PostgresServer
@@ -24,6 +25,8 @@ _SETTINGS = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
 }
+
+_SYSTEM = {"db.system.name": "postgresql"}
 
 # Errors of a connection or a prepared statement that outlived what they were made for.
 _STALE = (
@@ -65,6 +68,7 @@ class Lines:
         self._wait = wait
         self._patience = patience
         self._free = asyncio.Semaphore(size)
+        self._named = f"database {kind}"
         #: How they are used.
         self.use = PoolUse(kind, size)
         self._idle: list[_Line] = []
@@ -85,7 +89,7 @@ class Lines:
             await self._free.acquire()
         self.use.in_use += 1
         try:
-            with translated():
+            with span(self._named, _SYSTEM, outward=True), translated():
                 line = self._pop()
                 if line is not None:
                     try:

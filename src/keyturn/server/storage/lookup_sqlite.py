@@ -12,9 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..domain.model import KeyRecord, Role
+from ..spans import span
 from .faults import translated
 from .lookup import Asked, Held, KeyRow, check, record
 from .urls import SqliteFile
+
+_SYSTEM = {"db.system.name": "sqlite"}
 
 # Only a recovery after a crash makes a reader wait, and it blocks the event loop: seconds.
 _BUSY_SECONDS = 0.2
@@ -101,7 +104,7 @@ class SqliteLookup:
         asked = check(key_id, tenants, after, limit)
         if asked is None:
             return None
-        with translated():
+        with span("database lookup", _SYSTEM), translated():
             # One snapshot for all reads; ended at once, for it keeps the WAL from shrinking.
             self._connection.execute("BEGIN")
             try:

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, Executable, Table, UpdateBase
+from sqlalchemy import CursorResult, Executable, Select, Table, UpdateBase
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..domain.errors import Unavailable
+from ..spans import current, span
 from .faults import translated
 from .tables import (
     api_keys,
@@ -61,7 +62,7 @@ class Unit:
         """
         if isinstance(statement, UpdateBase) and statement.table in _LOOKED_UP:
             self.changes_keys = True
-        with self.guarded():
+        with self.guarded(), self._span(statement):
             return await self._settled(self._connection.execute(statement, values))
 
     async def begin(self) -> None:
@@ -71,7 +72,7 @@ class Unit:
 
     async def commit(self) -> None:
         """Commits. Raises Unavailable: it may have happened or not."""
-        with self.guarded():
+        with self.guarded(), span("database COMMIT", outward=True):
             await self._settled(self._connection.commit())
 
     async def undo(self, error: BaseException) -> None:
@@ -110,6 +111,13 @@ class Unit:
             if task.done() and not task.cancelled():
                 task.exception()  # seen, though a cancellation may hide it
 
+    def _span(self, statement: Executable) -> AbstractContextManager[None]:
+        if current.get() is None:
+            return nullcontext()
+        system = "sqlite" if self.on_sqlite else "postgresql"
+        attributes = {"db.system.name": system, "db.operation.name": _kind(statement)}
+        return span(f"database {_kind(statement)}", attributes, outward=True)
+
     @contextmanager
     def guarded(self) -> Iterator[None]:
         """Turns faults into `Unavailable`, and remembers that there was one (`faulted`)."""
@@ -119,6 +127,17 @@ class Unit:
         except Unavailable:
             self.faulted = True
             raise
+
+
+def _kind(statement: Executable) -> str:
+    """Of which kind it is, and of which table: nothing of its values."""
+    kind = str(getattr(statement, "__visit_name__", "statement")).upper()
+    if isinstance(statement, UpdateBase):
+        return f"{kind} {getattr(statement.table, 'name', '')}".rstrip()
+    if isinstance(statement, Select):
+        tables = (one.name for one in statement.get_final_froms() if isinstance(one, Table))
+        return f"{kind} {next(tables, '')}".rstrip()
+    return kind
 
 
 async def _begin(connection: AsyncConnection) -> None:

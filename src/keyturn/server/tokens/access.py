@@ -12,6 +12,7 @@ import orjson
 from ..domain.errors import bad_token
 from ..domain.tokens import AccessToken, Acting, VerifiedToken
 from ..services.ports import Clock
+from ..spans import span
 from .base64url import encode
 from .claims import read
 from .signing import Keyring
@@ -64,7 +65,8 @@ class AccessTokenSigner:
         """The token's text. Raises Unavailable while no key signs by `algorithm`."""
         key = self.keyring.signer_of(algorithm)
         signed = b"%b.%b" % (key.header.encode(), encode(orjson.dumps(self._claims(token))))
-        return (signed + b"." + encode(key.sign(signed))).decode()
+        with span(f"sign {key.algorithm}"):
+            return (signed + b"." + encode(key.sign(signed))).decode()
 
     def verify(self, text: str, *, for_anyone: bool = False) -> VerifiedToken:
         """What a token signed here says. Raises Refusal `invalid_token`.
