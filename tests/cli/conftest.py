@@ -107,13 +107,16 @@ def run(
 
 
 @contextmanager
-def running_dev(directory: Path, log_dir: Path, *arguments: str) -> Iterator[Running]:
+def running_dev(
+    directory: Path, log_dir: Path, *arguments: str, **settings: str
+) -> Iterator[Running]:
     """`keyturn dev --port 0 --json` in `directory`, until the block ends or stops it."""
+    named = {f"KEYTURN_{name.upper()}": value for name, value in settings.items()}
     with _log(log_dir, f"dev-{directory.name}") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "keyturn.cli", "dev", "--port", "0", "--json", *arguments],
             cwd=directory,
-            env=plain_environment(),
+            env=plain_environment() | named,
             stdout=subprocess.PIPE,  # holds keys: never into a log
             stderr=log,
             text=True,

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import runpy
+import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -15,6 +20,8 @@ from keyturn.server.domain.trail import AuditEvent
 from tests.http.conftest import Running
 from tests.http.contract import document
 from tests.receiver import Got, Receiver, receiving, status
+
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "webhook.py"
 
 
 @pytest.fixture
@@ -152,3 +159,60 @@ class TestWho:
         got = await receiver.calls(2)
         assert set(told(got, webhook)) == {"api_key.revoked"}
         assert got[0].headers["webhook-id"] == got[1].headers["webhook-id"]
+
+
+async def test_the_example_believes_what_is_signed(
+    service: Running, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    example = runpy.run_path(str(EXAMPLE))
+    with ThreadingHTTPServer(("127.0.0.1", 0), example["Receiver"]) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        new = {"name": "hook", "url": url}
+        webhook = (await service.administer("POST", "/webhooks", service.acme, new)).json()
+        path = f"/webhooks/{webhook['id']}"
+        monkeypatch.setenv("WEBHOOK_SECRET", webhook["secret"])
+        await service.administer("POST", f"{path}/test", service.acme)
+        rotated = await service.administer("POST", f"{path}/rotate-secret", service.acme)
+        await service.administer("POST", f"{path}/test", service.acme)
+        await _delivered(service, path, 2)
+        monkeypatch.setenv("WEBHOOK_SECRET", rotated.json()["secret"])
+        await service.administer("POST", f"{path}/test", service.acme)
+        await _delivered(service, path, 3)
+        server.shutdown()
+    assert capfd.readouterr().out.count("webhook.test {") == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"webhook-id": "x"},
+        {"webhook-timestamp": "1"},
+        {"webhook-timestamp": "x"},
+        {"webhook-signature": "v1,x ä"},
+        {"webhook-signature": ""},
+    ],
+    ids=str,
+)
+async def test_the_example_believes_nothing_else(
+    service: Running, receiver: Receiver, change: dict[str, str]
+) -> None:
+    verified = runpy.run_path(str(EXAMPLE))["verified"]
+    webhook = await listening(service, receiver)
+    await service.administer("POST", f"/webhooks/{webhook['id']}/test", service.acme)
+    [got] = await receiver.calls(1)
+    assert verified(webhook["secret"], got.headers, got.body) == got.event
+    for headers, body in (({**got.headers, **change}, got.body), (got.headers, got.body + b" ")):
+        with pytest.raises(ValueError):
+            verified(webhook["secret"], headers, body)
+
+
+async def _delivered(service: Running, path: str, count: int) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            answer = await service.administer(
+                "GET", f"{path}/deliveries?state=delivered", service.acme
+            )
+            if len(answer.json()["items"]) == count:
+                return
+            await asyncio.sleep(0.02)

@@ -75,7 +75,7 @@ def create(
         unused_days=unused_days,
     )
     made = call.send("POST", "/webhooks", body=body, creates=True).entity
-    call.show_secret(made, str(made["secret"]), _FIELDS, quiet=quiet)
+    call.show_secret(made, "secret", _FIELDS, quiet=quiet)
 
 
 @verb(app, "change")
@@ -128,7 +128,7 @@ def rotate_secret(call: Call, webhook: Webhook, quiet: QuietSecret = False) -> N
     """
     path = f"{_path(call, webhook)}/rotate-secret"
     made = call.send("POST", path, creates=True).entity
-    call.show_secret(made, str(made["secret"]), _FIELDS, quiet=quiet)
+    call.show_secret(made, "secret", _FIELDS, quiet=quiet)
 
 
 @verb(app, "test")
