@@ -261,7 +261,7 @@ class TestFaults:
                 seen.append((options["trust_env"], options["follow_redirects"]))
                 raise httpx.ConnectError("not in a test")
 
-        monkeypatch.setattr(leak_keys.httpx, "AsyncClient", Client)
+        monkeypatch.setattr(httpx, "AsyncClient", Client)
         with pytest.raises(Unavailable):
             await believes(keys, Scanner())
         assert seen == [(False, False)]
@@ -269,7 +269,10 @@ class TestFaults:
 
 class TestDocuments:
     def test_other_kinds_of_keys_are_passed_over(self, scanner: Scanner) -> None:
-        others = (ec.generate_private_key(ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate())
+        others: list[Any] = [
+            ec.generate_private_key(ec.SECP384R1()),
+            ed25519.Ed25519PrivateKey.generate(),
+        ]
         listed = [scanner.listed, {"key_identifier": "bad", "key": "no key"}]
         for number, key in enumerate(others):
             pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -351,6 +351,22 @@ async def test_entries_of_others_are_repaired(house: House, redis: RedisProcess)
     assert node.state().status == "ok"
 
 
+async def test_an_entry_that_was_taken_out_is_found_all_the_same(
+    house: House, redis: RedisProcess
+) -> None:
+    node, _ = await house.open()
+    await house.commit(session("dead"))
+    async with redis.client() as client:
+        started = time.monotonic()
+        while not await client.delete(key(of(session("dead")))):
+            assert time.monotonic() - started < SOON
+            await asyncio.sleep(0.02)
+        assert not await client.exists(key(of(session("dead"))))
+    assert node.state().status == "ok"  # it believes Redis still
+
+    assert await node.find([of(session("dead"))])
+
+
 async def test_a_foreign_value_is_no_answer(house: House, redis: RedisProcess) -> None:
     node, _ = await house.open()
     await house.commit(session("dead"))
