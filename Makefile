@@ -2,10 +2,12 @@
 #
 #   PYTHON=python3.12   the interpreter to make .venv with (3.11 or later)
 #   ARGS='--port 9000'  passed on to `make run`, `make bench` and the tests
+#   CHECK=--all         `make check` fails where a tool is missing that checks deploy/
 #   BENCH=quick         the main figures of `make bench` alone, in under 50 s
 
 PYTHON ?= python3
 ARGS ?=
+CHECK ?=
 BENCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,11 +29,11 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test test-faults test-day check bench format requests lock clean force
+.PHONY: help run test test-faults test-day check check-deploy bench format requests lock clean force
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
-		printf '  make %-11s %s\n' "$$name" "$$text"; done
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 run: $(SERVER) ## start the service on this machine with two demo tenants and a key
 	@exec $(BIN)/keyturn dev $(ARGS)
@@ -45,13 +47,17 @@ test-faults: $(DEV) ## run the tests that break things for long
 test-day: $(DEV) ## play an operator's day: upgrade, rotation, failover, restore under load
 	@exec $(BIN)/python -m pytest -m day -n0 -s --no-header -q $(ARGS) tests/day
 
-check: $(DEV) ## lint, format, types, import arrows, openapi.yaml
+check: $(DEV) ## lint, format, types, import arrows, openapi.yaml, deploy/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/openapi-spec-validator openapi.yaml
 	$(BIN)/python deploy/requests/make.py --check
+	$(BIN)/python deploy/check.py $(CHECK)
+
+check-deploy: $(DEV) ## what deploy/ ships alone, by the tools of this machine
+	@exec $(BIN)/python deploy/check.py $(CHECK)
 
 bench: $(DEV) ## load a running service and print tokens per second; BENCH=quick is shorter
 	@exec $(BIN)/python -m tests.bench $(addprefix --,$(BENCH)) $(ARGS)

@@ -1,0 +1,194 @@
+"""Checks what deploy/ ships, each file by a tool that knows its kind: `python deploy/check.py`.
+
+A tool that is not on this machine is told, and is no failure; with `--all` it is one.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+DEPLOY = Path(__file__).parent
+#: The dev extra's tools stand beside this interpreter; nginx may stand where users do not look.
+PLACES = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]
+)
+#: How much `systemd-analyze security` may find, in tenths: below 20 is its "OK".
+EXPOSURE = 20
+SECONDS = 120
+
+
+class MissingTool(Exception):
+    """A program is not on this machine. Its text is the program's name."""
+
+
+class Wrong(Exception):
+    """A check failed. Its text is what the tool said."""
+
+
+def run(*command: str | Path) -> str:
+    """What a tool printed. Raises MissingTool and Wrong."""
+    program = shutil.which(command[0], path=PLACES)
+    if program is None:
+        raise MissingTool(str(command[0]))
+    done = subprocess.run(  # noqa: S603
+        [program, *command[1:]], check=False, capture_output=True, text=True, timeout=SECONDS
+    )
+    if done.returncode:
+        raise Wrong((done.stdout + done.stderr).strip())
+    return done.stdout + done.stderr
+
+
+def image() -> None:
+    """docker/Dockerfile."""
+    run("hadolint", DEPLOY / "docker" / "Dockerfile")
+
+
+def compose() -> None:
+    """compose/compose.yaml."""
+    file = DEPLOY / "compose" / "compose.yaml"
+    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", file)
+
+
+def scripts() -> None:
+    """*.sh."""
+    for script in sorted(DEPLOY.rglob("*.sh")):
+        run("sh", "-n", script)
+
+
+def overlays() -> None:
+    """kubernetes/overlays/, put together by kubectl."""
+    with tempfile.TemporaryDirectory() as directory:
+        for overlay in sorted((DEPLOY / "kubernetes" / "overlays").iterdir()):
+            rendered = Path(directory) / f"{overlay.name}.yaml"
+            rendered.write_text(run("kubectl", "kustomize", overlay))
+            _kinds(rendered)
+
+
+def manifests() -> None:
+    """kubernetes/base/, file by file."""
+    for file in sorted((DEPLOY / "kubernetes" / "base").glob("*.yaml")):
+        if file.name != "kustomization.yaml":
+            _kinds(file)
+
+
+def _kinds(file: Path) -> None:
+    said = run("kubernetes-validate", "--strict", file)
+    if "passed" not in said:
+        raise Wrong(f"nothing was checked in {file.name}: {said}")
+    # A kind that is not Kubernetes' own, whose schema nobody has here.
+    for line in said.splitlines():
+        if line.startswith("WARN"):
+            print(f"  {file.name}: {line.rpartition(file.name)[2].strip()}")
+
+
+def unit() -> None:
+    """systemd/keyturn.service, its hardening too."""
+    shipped = (DEPLOY / "systemd" / "keyturn.service").read_text()
+    with tempfile.TemporaryDirectory() as directory:
+        # A program that is there, in the place of the installed one.
+        file = Path(directory) / "keyturn.service"
+        file.write_text(shipped.replace("/opt/keyturn/bin/keyturn", "/bin/true"))
+        if said := run("systemd-analyze", "verify", file).strip():
+            raise Wrong(said)
+        said = run(
+            *("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", file)
+        )
+        print(f"  {said.strip().splitlines()[-1].strip('→ ')}")
+
+
+def nginx() -> None:
+    """nginx/, with its own upstreams and with those of compose/."""
+    for upstreams in (DEPLOY / "nginx", DEPLOY / "compose"):
+        with tempfile.TemporaryDirectory() as directory:
+            _nginx(Path(directory), upstreams / "upstreams.conf")
+
+
+def _nginx(prefix: Path, upstreams: Path) -> None:
+    chain, key = prefix / "keyturn.crt", prefix / "keyturn.key"
+    run(
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-subj", "/CN=iam.example", "-out", chain, "-keyout", key),
+    )
+    included = []
+    for file in (upstreams, DEPLOY / "nginx" / "proxy.conf", DEPLOY / "nginx" / "keyturn.conf"):
+        copy = prefix / file.name
+        copy.write_text(file.read_text().replace("/etc/nginx/tls", str(prefix)))
+        included.append(f"include {copy};")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = [f"{kind}_temp_path {prefix / kind};" for kind in kinds]
+    main = prefix / "nginx.conf"
+    main.write_text(
+        f"pid {prefix}/pid; error_log {prefix}/error.log; events {{}}"
+        f" http {{ access_log off; {' '.join([*paths, *included])} }}\n"
+    )
+    said = run("nginx", "-t", "-p", prefix, "-e", prefix / "error.log", "-c", main)
+    if "[warn]" in said:
+        raise Wrong(said)
+
+
+def rules() -> None:
+    """prometheus/*.rules.yaml."""
+    files = sorted((DEPLOY / "prometheus").glob("*.rules.y*ml"))
+    print(f"  {len(files)} files")
+    if files:
+        run("promtool", "check", "rules", *files)
+
+
+def dashboards() -> None:
+    """grafana/*.json, for being JSON with panels."""
+    files = sorted((DEPLOY / "grafana").glob("*.json"))
+    print(f"  {len(files)} files")
+    for file in files:
+        try:
+            document = json.loads(file.read_text())
+        except ValueError as error:
+            raise Wrong(f"{file.name}: {error}") from None
+        if not document.get("panels"):
+            raise Wrong(f"{file.name} has no panels")
+
+
+CHECKS: Sequence[Callable[[], None]] = (
+    image,
+    compose,
+    scripts,
+    overlays,
+    manifests,
+    unit,
+    nginx,
+    rules,
+    dashboards,
+)
+
+
+def failures(checks: Iterable[Callable[[], None]], *, everything: bool) -> Iterator[str]:
+    """Runs each, says what became of it, and gives the names of those that failed."""
+    for check in checks:
+        what = (check.__doc__ or check.__name__).partition("\n")[0].rstrip(".")
+        try:
+            check()
+        except MissingTool as missing:
+            print(f"NOT CHECKED: {what}: {missing} is not on this machine", flush=True)
+            if everything:
+                yield check.__name__
+        except Wrong as wrong:
+            print(f"WRONG: {what}:\n{wrong}", flush=True)
+            yield check.__name__
+        else:
+            print(f"checked: {what}", flush=True)
+
+
+def main() -> int:
+    """Checks everything. Gives the exit status."""
+    if unknown := set(sys.argv[1:]) - {"--all"}:
+        print(f"usage: check.py [--all], not {' '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    return 1 if list(failures(CHECKS, everything="--all" in sys.argv)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
