@@ -13,9 +13,7 @@ import yaml
 from keyturn.server.settings import Settings, describe
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-#: Where metrics are answered.
-METRICS = {"KEYTURN_METRICS_HOST", "KEYTURN_METRICS_PORT"}
-KNOWN = {row[0] for row in describe()} | METRICS
+KNOWN = {row[0] for row in describe()}
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 BASE = DEPLOY / "kubernetes" / "base"
 OVERLAYS = sorted((DEPLOY / "kubernetes" / "overlays").iterdir())
@@ -59,7 +57,7 @@ def settings(environment: Mapping[str, str]) -> Settings:
         **{
             name.removeprefix("KEYTURN_").lower(): value
             for name, value in environment.items()
-            if name not in METRICS and not name.endswith("_FILE")
+            if not name.endswith("_FILE")
         }
     )
 
