@@ -123,7 +123,7 @@ class Day:
         with self.timeline.act("backup: pg_dump"):
             dump = self.directory / "keyturn.dump"
             url = urlsplit(self.pair.replica.url)
-            _tool(
+            self._tool(
                 "pg_dump", "--format=custom", "--no-owner", f"--file={dump}",
                 f"--dbname={url.geturl()}",
             )  # fmt: skip
@@ -139,14 +139,17 @@ class Day:
             self.timeline.act("the database is lost; the dump is restored"),
             self.timeline.window("restored from the dump"),
         ):
-            trail = self._trail()
             for node in self.nodes:
                 node.stop()
+            # What was issued until now must not work any more.
             self.world.era += 1
+            trail = self.directory / "trail.jsonl"
+            self._commander().run("backup", "trail", str(trail))
             url = self._new_database(dump)
             for node in self.nodes:
                 node.turn_to(url)
-            self._commander().run("restored", "--keep-keys-unless", str(trail))
+            self._refused_to_start(self.nodes[0])
+            self._commander().run("restored", "--yes", "--keep-keys-unless", str(trail))
             started = time.monotonic()
             for node in self.nodes:
                 node.launch()
@@ -200,9 +203,13 @@ class Day:
         [kid] = [key["kid"] for key in keys if key["slot"] == "current"]
         return f"key {kid[:8]}…"
 
-    def _trail(self) -> Path:
-        """The trail of the tenants, as `keyturn audit export` wrote it until the end."""
-        raise NotImplementedError
+    def _refused_to_start(self, node: Node) -> None:
+        """A copy as it was made is not served: Redis knows that the database was further."""
+        process = node.command("serve")
+        assert process.wait(60) != 0
+        said = node.log.read_text(errors="replace").splitlines()[-1]
+        assert "keyturn restored" in said, said
+        self.timeline.say("    not served before `keyturn restored`: a node refused to start")
 
     def _as_root(self, method: str, path: str, **more: object) -> httpx.Response:
         demo = self.world.demo
@@ -222,19 +229,17 @@ class Day:
     def _new_database(self, dump: Path) -> str:
         self.pair.replica.execute("CREATE DATABASE restored")
         url = urlsplit(self.pair.replica.url)._replace(path="/restored").geturl()
-        _tool("pg_restore", "--no-owner", "--exit-on-error", f"--dbname={url}", str(dump))
+        self._tool("pg_restore", "--no-owner", "--exit-on-error", f"--dbname={url}", str(dump))
         return url
+
+    def _tool(self, name: str, *words: str) -> None:
+        tool = pg_tool(self.pair.replica._server, name)
+        done = subprocess.run([tool, *words], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, f"{name}: {done.stderr[-2000:]}"
 
 
 def _well(node: Node) -> bool:
     return status(node) == "ok"
-
-
-def _tool(name: str, *words: str) -> None:
-    done = subprocess.run(
-        [pg_tool(name), *words], check=False, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, f"{name}: {done.stderr[-2000:]}"
 
 
 def _prepared(root: Path, url: str) -> Demo:
@@ -315,6 +320,8 @@ def play(directory: Path, log_dir: Path, show: Callable[[str], None]) -> Timelin
         day.rotate_keys()
         day.restart_redis()
         day.promote()
+        dump = day.back_up()
+        day.restore(dump)
         load.__exit__(None, None, None)
         day.evening()
         return timeline

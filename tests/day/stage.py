@@ -17,7 +17,7 @@ import httpx
 from tests.deploy.gateway import arrange, certificate, running_nginx
 from tests.faults.rotation import QuickServer
 from tests.live_server import LiveServer
-from tests.servers import bundled_postgres, free_port, installed_postgres
+from tests.servers import PostgresServer, free_port
 
 ROOT = Path(__file__).parents[2]
 _VERSIONS = "src/keyturn/server/storage/migrations/versions"
@@ -125,8 +125,7 @@ def status(node: LiveServer) -> str:
     return told
 
 
-def pg_tool(name: str) -> Path:
-    """pg_dump and the like, which must be of the server's version or a newer one."""
-    found = [binary.path.with_name(name) for binary in (*bundled_postgres(), *installed_postgres())]
-    [tool, *_] = [path for path in found if path.exists()]
-    return tool
+def pg_tool(server: PostgresServer, name: str) -> Path:
+    """pg_dump and the like, from where the server is: a newer one writes what an older refuses."""
+    assert server.binary is not None
+    return server.binary.path.resolve().with_name(name)

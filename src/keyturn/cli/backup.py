@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .commands import taught
-from .problems import ExitCode, reported, say
+from .files import new_private
+from .problems import ExitCode, Problem, reported, say
 from .store import ConfigOption, settings_of
 
 if TYPE_CHECKING:
@@ -21,11 +22,15 @@ app = typer.Typer(
 \b
 Examples:
   keyturn backup make keyturn-2026-03-01.db
-  keyturn backup check keyturn-2026-03-01.db""",
+  keyturn backup check keyturn-2026-03-01.db
+  keyturn backup trail trail.jsonl""",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+#: Events read at once.
+_BATCH = 1_000
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -81,8 +86,49 @@ def check(
         raise typer.Exit(ExitCode.OK if good else ExitCode.FAILED)
 
 
-for command in (make, check):
+def trail(
+    file: Annotated[Path, typer.Argument(help="Where to; it must not be there yet.")],
+    config: ConfigOption = None,
+) -> None:
+    """Save the audit trail of all tenants, as `keyturn restored --keep-keys-unless` takes it.
+
+    It reads the database itself, so the nodes may be down: what a copy does not know is what
+    happened until they ended. As `keyturn audit export` prints it: JSON lines, without secrets.
+
+    Example:
+      keyturn backup trail trail.jsonl
+    """
+    with reported():
+        import asyncio
+
+        settings = settings_of(config)
+        try:
+            count = asyncio.run(_trail(settings, file))
+        except OSError as error:
+            raise Problem(f"cannot write {file}: {error.strerror}", ExitCode.USAGE) from None
+        say(f"keyturn: {file} has {count} events")
+
+
+for command in (make, check, trail):
     app.command(help=taught(command))(command)
+
+
+async def _trail(settings: "Settings", file: Path) -> int:
+    """How many events were written."""
+    from ..server.http.management.audit import json_lines
+    from ..server.parts import open_parts
+
+    count, after = 0, None
+    with new_private(file) as out:
+        async with open_parts(settings) as parts:
+            while True:
+                async with parts.store.transaction() as tx:
+                    events = await tx.audit.everything(after, _BATCH)
+                out.write(json_lines(events))
+                count += len(events)
+                if len(events) < _BATCH:
+                    return count
+                after = events[-1].id
 
 
 def _opens(settings: "Settings", facts: "CopyFacts") -> bool:

@@ -29,7 +29,7 @@ def restored(
         typer.Option(
             "--keep-keys-unless",
             metavar="FILE",
-            help="Keep them, and do again what this export of the audit trail tells.",
+            help="Keep them, and do again what this copy of the audit trail tells.",
         ),
     ] = None,
     retire_signing_keys: Annotated[
@@ -50,8 +50,9 @@ def restored(
     Afterwards `keyturn recover` makes a key for an administrator.
 
     What cannot be known without a trail: memberships, roles and users that were taken away after
-    the copy was made are back. The file is what `keyturn audit export` printed, one tenant after
-    the other; what it tells of and this cannot do again is counted at the end. Safe to repeat.
+    the copy was made are back. The file is what `keyturn backup trail` wrote, or `keyturn audit
+    export` printed of one tenant after the other; what it tells of and this cannot do again is
+    counted at the end. Safe to repeat.
 
     \b
     Examples:

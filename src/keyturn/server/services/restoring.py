@@ -192,7 +192,7 @@ class Restoring:
             if await tx.audit.has(past.id):
                 continue
             match past.action:
-                case "api_key.revoked" | "api_key.rotated":
+                case "api_key.revoked" | "api_key.leaked" | "api_key.rotated":
                     # Of a rotated key, the copy has the secret before.
                     done = await tx.api_keys.revoke(past.target, now, _REASON)
                 case "service_user.disabled" | "service_user.deleted":

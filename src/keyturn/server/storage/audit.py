@@ -63,6 +63,13 @@ class AuditRepository:
         wanted = select(audit_events.c.id).where(audit_events.c.id == event_id)
         return (await self._unit.run(wanted)).first() is not None
 
+    async def everything(self, after: str | None, at_most: int) -> Sequence[AuditEvent]:
+        """Along the primary key."""
+        statement = select(audit_events).order_by(audit_events.c.id).limit(at_most)
+        if after is not None:
+            statement = statement.where(audit_events.c.id > after)
+        return [_event(row) for row in (await self._unit.run(statement)).all()]
+
     async def events(self, tenant_id: str, wanted: AuditFilter, part: Slice) -> Page[AuditEvent]:
         """Read backwards along the index of a column that is filtered by, or the tenant's."""
         statement = select(audit_events).where(audit_events.c.tenant_id == tenant_id)

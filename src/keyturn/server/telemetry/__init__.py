@@ -11,6 +11,6 @@
 | `workers` | the readings of several workers, added up |
 | `tracing` | spans for a collector (`keyturn.server.spans` is what the parts know of them) |
 
-The only importer of prometheus_client and opentelemetry. No number is counted here: parts that work count
-for themselves, in plain numbers, and are read when somebody asks.
+The only importer of prometheus_client and opentelemetry. No number is counted here: parts that work
+count for themselves, in plain numbers, and are read when somebody asks.
 """

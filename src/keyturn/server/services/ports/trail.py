@@ -80,6 +80,10 @@ class AuditLog(Protocol):
         """Whether there is that event."""
         ...
 
+    async def everything(self, after: str | None, at_most: int) -> Sequence[AuditEvent]:
+        """All tenants', by id, beyond that one: for who has the whole database."""
+        ...
+
     async def events(self, tenant_id: str, wanted: AuditFilter, part: Slice) -> Page[AuditEvent]:
         """A tenant's events, the newest first. Keys: time (ISO 8601) and id."""
         ...
