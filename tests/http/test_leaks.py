@@ -344,6 +344,15 @@ class TestMail:
             assert "https://git.example/a/b#L1" in mail.text
             assert not scan_for_secrets(mail.text)
 
+    async def test_where_nobody_administers_those_above_are_told(
+        self, watched: Running, scanner: Scanner, outbox: Outbox
+    ) -> None:
+        alone = await watched.add_tenant("alone")
+        user = await watched.add_user(home=alone.id)
+        key = await watched.add_key(user_id=user.id, home_tenant_id=alone.id)
+        await scanner.report(watched, entry(key.text))
+        assert {mail.to for mail in outbox.mails} == {watched.demo.platform.user.username}
+
     async def test_a_mail_that_fails_undoes_nothing(
         self, watched: Running, scanner: Scanner, outbox: Outbox
     ) -> None:

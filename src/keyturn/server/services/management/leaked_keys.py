@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ...domain.errors import bad_client
+from ...domain.errors import Code, Refusal, Unavailable, bad_client
 from ...domain.model import ApiKey, KeyRecord, UserKind
 from ...domain.trail import Actor
 from ..credentials import ClientCredentials, Credentials
@@ -52,7 +52,9 @@ class LeakedKey:
 
 
 class LeakedKeys:
-    """Ends keys that leaked, and tells the administrators of their home tenants."""
+    """Ends keys that leaked, and tells the people who administer their home tenants: there, or where
+    there are none, in the nearest tenant above that has some.
+    """
 
     def __init__(self, credentials: Credentials, changes: Changes, mailer: Mailer) -> None:
         self._credentials = credentials
@@ -97,6 +99,15 @@ class LeakedKeys:
     async def _end(self, record: KeyRecord, actor: Actor, finding: Finding) -> LeakedKey:
         if record.revoked_at is not None:
             return LeakedKey(record)
+        try:
+            return await self._revoked(record, actor, finding)
+        except Refusal as refusal:
+            if refusal.code is not Code.NOT_FOUND:
+                raise
+            # The key has another home since it was read: the next try finds that one.
+            raise Unavailable("the home tenant of a leaked key was deleted just now") from None
+
+    async def _revoked(self, record: KeyRecord, actor: Actor, finding: Finding) -> LeakedKey:
         async with self._changes.begin(actor, record.home_tenant_id) as change:
             key = await change.tx.api_keys.get(record.key_id)
             if key is None or key.revoked_at is not None:
@@ -116,11 +127,15 @@ class LeakedKeys:
 
 
 async def _to_tell(tx: Transaction, record: KeyRecord, key: ApiKey, finding: Finding) -> LeakedKey:
-    tenant = await tx.tenants.get(key.home_tenant_id)
-    ids = await tx.memberships.administrators(key.home_tenant_id)
-    users = [await tx.users.get(user_id) for user_id in ids]
-    people = tuple(u.username for u in users if u is not None and u.kind is UserKind.HUMAN)
-    return LeakedKey(record, key.name, tenant.name if tenant else "", finding, people)
+    home = await tx.tenants.get(key.home_tenant_id)
+    people: list[str] = []
+    for tenant_id in (key.home_tenant_id, *await tx.tenants.above(key.home_tenant_id)):
+        ids = await tx.memberships.administrators(tenant_id)
+        users = [await tx.users.get(user_id) for user_id in ids]
+        people = [u.username for u in users if u is not None and u.kind is UserKind.HUMAN]
+        if people:
+            break
+    return LeakedKey(record, key.name, home.name if home else "", finding, tuple(people))
 
 
 _SUBJECT = "An API key leaked, and is revoked"
