@@ -16,7 +16,6 @@ from keyturn.server import wiring
 from keyturn.server.domain.errors import Unavailable
 from keyturn.server.domain.model import UserKind
 from keyturn.server.domain.permissions import TENANT_ADMIN
-from keyturn.server.http.leaks import MAX_REPORT
 from keyturn.server.services.leak_reports import MOST_ASKED, MOST_ENTRIES, MOST_URL
 from keyturn.server.services.ports import Mail
 from keyturn.server.storage.store import DatabaseStore
@@ -243,8 +242,8 @@ class TestTokens:
 class TestManyEntries:
     async def test_200_a_key_among_a_thousand(self, watched: Running, scanner: Scanner) -> None:
         key = await watched.add_key()
-        texts = [f"kt_{number}" for number in range(MOST_ENTRIES - 1)]
-        answer = await scanner.report(watched, *map(entry, texts), entry(key.text))
+        others = [{"token": f"kt_{number}"} for number in range(MOST_ENTRIES - 1)]
+        answer = await scanner.report(watched, *others, entry(key.text))
         assert labels(answer) == ["false_positive"] * (MOST_ENTRIES - 1) + ["true_positive"]
         assert not await works(watched, key)
 
@@ -252,8 +251,8 @@ class TestManyEntries:
         self, watched: Running, scanner: Scanner, caplog: pytest.LogCaptureFixture
     ) -> None:
         key = await watched.add_key()
-        texts = [f"kt_{number}" for number in range(MOST_ENTRIES)]
-        answer = await scanner.report(watched, *map(entry, texts), entry(key.text))
+        others = [{"token": f"kt_{number}"} for number in range(MOST_ENTRIES)]
+        answer = await scanner.report(watched, *others, entry(key.text))
         assert len(labels(answer)) == MOST_ENTRIES
         assert await works(watched, key)
         assert "1 were not looked at" in caplog.text
@@ -459,7 +458,7 @@ class TestWhoIsBelieved:
         assert answer.status_code == 400
 
     async def test_413_and_415(self, watched: Running, scanner: Scanner) -> None:
-        body = b" " * (MAX_REPORT + 1)
+        body = b" " * (watched.settings.max_body + 1)
         assert (await post(watched, body, scanner.headers(body))).status_code == 413
         headers = {**scanner.headers(b"[]"), "Content-Type": "text/plain"}
         assert (await post(watched, b"[]", headers)).status_code == 415

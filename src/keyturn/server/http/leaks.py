@@ -15,8 +15,6 @@ from .caller import header
 from .errors import NO_STORE, json_response
 from .operation import Call, Operation, Public
 
-#: Bytes of a report: some hundreds of entries.
-MAX_REPORT = 512 * 1024
 _MOST_TYPE = 100
 
 
@@ -45,7 +43,7 @@ def leak_operations(reports: LeakReports | None) -> list[Operation]:
 
     access = Public("the report is signed by one of the keys in KEYTURN_LEAK_KEYS_URL or _FILE")
     return [
-        Operation("reportLeaks", "POST", "/auth/leaked", access, report, max_body=MAX_REPORT),
+        Operation("reportLeaks", "POST", "/auth/leaked", access, report),
     ]
 
 

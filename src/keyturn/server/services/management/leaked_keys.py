@@ -52,8 +52,8 @@ class LeakedKey:
 
 
 class LeakedKeys:
-    """Ends keys that leaked, and tells the people who administer their home tenants: there, or where
-    there are none, in the nearest tenant above that has some.
+    """Ends keys that leaked, and tells the people who administer their home tenants: there, or
+    where there are none, in the nearest tenant above that has some.
     """
 
     def __init__(self, credentials: Credentials, changes: Changes, mailer: Mailer) -> None:
