@@ -225,7 +225,6 @@ class TestNoSecrets:
         secrets.add_basic("Basic", demo.username, demo.api_key)
         kept = _use(live, secrets)
         for name, text in (
-            ("API key", demo.api_key),
             ("forged key", secrets.known["forged key"]),
             ("access token", kept["access_token"]),
             ("refresh token", kept["refresh_token"]),
@@ -233,6 +232,8 @@ class TestNoSecrets:
             _misuse(live, secrets, name, text)
         # It took all that without falling over.
         live.exchange()
+        # Last, since it ends by that: to show a whole key at /revoke revokes it.
+        _misuse(live, secrets, "API key", demo.api_key)
         assert live.http.get(f"{live.server.base_url}/health/ready").status_code == 200
         # The batch writer has written what it noted.
         action = "token.refused"
