@@ -6,6 +6,7 @@ away costs spans, and nothing else.
 
 import asyncio
 import contextlib
+import random
 import threading
 from collections.abc import AsyncGenerator, Iterator, Mapping
 
@@ -14,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -86,22 +87,28 @@ class RequestSpan:
 class OtlpTracer:
     """Implements `spans.Tracer`."""
 
-    def __init__(self, tracer: TelemetryTracer) -> None:
+    def __init__(self, tracer: TelemetryTracer, ratio: float) -> None:
         self._tracer = tracer
+        self._ratio = ratio
 
     def begin(self, method: str, parent: TraceParent | None) -> Span | None:
         """See `spans.Tracer`."""
+        # Chosen here, as a sampler would: a span that is not recorded costs nearly as much as one
+        # that is.
+        chance = random.random() < self._ratio  # noqa: S311 - not a secret
+        if not (parent.sampled if parent is not None else chance):
+            return None
         method = method if method in _METHODS else "_OTHER"
         span = self._tracer.start_span(
             method, _context(parent), SpanKind.SERVER, {"http.request.method": method}
         )
-        return RequestSpan(self._tracer, span, method) if span.is_recording() else None
+        return RequestSpan(self._tracer, span, method)
 
 
 def _context(parent: TraceParent | None) -> Context:
     if parent is None:
         return Context()
-    flags = TraceFlags(TraceFlags.SAMPLED if parent.sampled else TraceFlags.DEFAULT)
+    flags = TraceFlags(TraceFlags.SAMPLED)
     above = SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), True, flags)
     return set_span_in_context(NonRecordingSpan(above), Context())
 
@@ -118,13 +125,13 @@ async def tracing(endpoint: str, ratio: float) -> AsyncGenerator[Tracer]:
         exporter, max_queue_size=MOST_WAITING, schedule_delay_millis=INTERVAL * 1000
     )
     provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(ratio)),
+        sampler=ALWAYS_ON,  # `begin` has chosen
         resource=Resource.create({"service.name": "keyturn", "service.version": __version__}),
         shutdown_on_exit=False,  # it would wait longer
     )
     provider.add_span_processor(processor)
     try:
-        yield OtlpTracer(provider.get_tracer("keyturn", __version__))
+        yield OtlpTracer(provider.get_tracer("keyturn", __version__), ratio)
     finally:
         last = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
         last.start()
