@@ -13,7 +13,9 @@ from . import version as versions
 from .dev import dev
 from .doctor import doctor
 from .groups import GROUPS
+from .moving import migrate_store
 from .problems import ExitCode, say
+from .recover import recover
 from .restored import restored
 from .serve import serve
 from .settings import settings
@@ -112,8 +114,9 @@ def version(
     print(versions.text(as_json=as_json))
 
 
-for command in (dev, serve, migrate, bootstrap, settings, doctor, restored):
+for command in (dev, serve, migrate, bootstrap, settings, doctor, recover, restored):
     app.command()(command)
+app.command("migrate-store")(migrate_store)
 app.add_typer(secrets.app)
 app.add_typer(backup.app)
 bench.add_command(app, _RUN)

@@ -1,0 +1,66 @@
+"""`keyturn recover`: a key for an administrator who lost every one."""
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .problems import reported, say
+from .store import ConfigOption, settings_of
+from .values import seconds
+
+if TYPE_CHECKING:
+    from ..server.services.recovering import Recovered
+    from ..server.settings import Settings
+
+
+def recover(
+    username: Annotated[str, typer.Option(help="An administrator of the root tenant.")],
+    expires_in: Annotated[
+        int,
+        typer.Option(
+            "--expires-in", parser=seconds, metavar="DURATION", help="How long it is good."
+        ),
+    ] = "1d",  # type: ignore[assignment]
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make a key for an administrator who lost every one; print it, once.
+
+    Run it where the service runs: it needs the database and the master secret. It makes nobody an
+    administrator who is none, and is written down in the audit trail. Make a lasting key with it,
+    and revoke what was lost.
+
+    \b
+    Examples:
+      keyturn recover --username ada@example.org
+      keyturn recover --username ada@example.org --expires-in 1h --json
+    """  # noqa: D301 - \b keeps the examples' lines
+    with reported():
+        import asyncio
+
+        made = asyncio.run(_recovered(settings_of(config), username, timedelta(seconds=expires_in)))
+        if as_json:
+            told = {
+                "user_id": made.user.id,
+                "username": made.user.username,
+                "api_key_id": made.key.key_id,
+                "api_key_name": made.name,
+                "api_key": made.key.text,
+            }
+            print(json.dumps(told))
+            return
+        print(f"username  {made.user.username}")
+        print(f"api key   {made.key.text}")
+        say("Keep the key now: it is not shown again.")
+
+
+async def _recovered(settings: "Settings", username: str, expires_in: timedelta) -> "Recovered":
+    from ..server.parts import open_parts
+    from ..server.services.recovering import recover
+
+    async with open_parts(settings) as parts:
+        return await recover(
+            parts.store, parts.key_format, username=username, expires_in=expires_in
+        )

@@ -1,0 +1,78 @@
+"""A new key for an administrator who lost every one: whoever has the master secret may."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ..domain.administration import administers
+from ..domain.errors import Code, Refusal, conflict
+from ..domain.model import ApiKey, User
+from ..domain.trail import AuditEvent
+from .ports import ApiKeyFormat, NewKey, Store, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The administrator, and the key that was made."""
+
+    user: User
+    key: NewKey
+    name: str
+
+
+async def recover(
+    store: Store, key_format: ApiKeyFormat, *, username: str, expires_in: timedelta
+) -> Recovered:
+    """Makes a key for an administrator of the root tenant; it narrows nothing, and expires.
+
+    Raises Refusal `not_found` for nobody of that name, `conflict` for somebody who is disabled
+    or no administrator there: that would be another way to become one.
+    """
+    async with store.transaction() as tx:
+        user = await tx.users.by_username(username)
+        if user is None:
+            raise _nobody()
+        root = await tx.tenants.root()
+        if root is None or not await _administers(tx, user, root.id):
+            raise conflict("This user is no administrator of the root tenant.")
+        if user.disabled_at is not None:
+            raise conflict("This user is disabled.")
+        now = await tx.now()
+        new = key_format.new()
+        name = f"recovered {now:%Y-%m-%d %H:%M:%S}"
+        key = ApiKey(
+            new.key_id, user.id, user.home_tenant_id, name, now, expires_at=now + expires_in
+        )
+        await tx.api_keys.add(key, new.hash)
+        events = [
+            AuditEvent(
+                "administrator.recovered",
+                "done",
+                tenant_id=root.id,
+                target=user.id,
+                data={"username": user.username, "api_key": new.key_id},
+            ),
+            AuditEvent(
+                "api_key.created",
+                "done",
+                tenant_id=user.home_tenant_id,
+                target=new.key_id,
+                data={"user": user.username},
+            ),
+        ]
+        await tx.audit.add(events)
+        return Recovered(user, new, name)
+
+
+async def _administers(tx: Transaction, user: User, root_id: str) -> bool:
+    held = await tx.memberships.of_user(user.id)
+    permissions = frozenset(
+        permission
+        for membership, role in held
+        if membership.tenant_id == root_id
+        for permission in role.permissions
+    )
+    return administers(permissions)
+
+
+def _nobody() -> Refusal:
+    return Refusal(Code.NOT_FOUND, "There is no user of that name.")
