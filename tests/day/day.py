@@ -19,9 +19,10 @@ import httpx
 from tests.live_server import Demo, eventually, new_master_secret
 from tests.replicas import Pair, replicated
 from tests.unit.revocation.redis_process import RedisProcess
+from tests.versions import ROOT, earlier_version
 
 from .clients import Load, World
-from .stage import ROOT, Gateway, Node, earlier_version, make_gateway, pg_tool, status
+from .stage import Gateway, Node, make_gateway, pg_tool, status
 from .timeline import Timeline
 
 #: Seconds until a service that can be whole again must be.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import ssl
-import subprocess
-import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +15,6 @@ from tests.deploy.gateway import arrange, certificate, running_nginx
 from tests.faults.rotation import QuickServer
 from tests.live_server import LiveServer
 from tests.servers import PostgresServer, free_port
-
-ROOT = Path(__file__).parents[2]
-_VERSIONS = "src/keyturn/server/storage/migrations/versions"
 
 
 class Node(QuickServer):
@@ -89,30 +83,6 @@ def make_gateway(directory: Path) -> Gateway:
     """A port and a certificate for it."""
     crt, _ = certificate(directory, "127.0.0.1")
     return Gateway(free_port(), crt)
-
-
-def earlier_version(directory: Path) -> Path | None:
-    """A checkout of the last version before the newest schema, unpacked; None without a history."""
-    try:
-        newest = _git("log", "-1", "--format=%H", "--diff-filter=A", "--", _VERSIONS)
-        packed = _git("archive", f"{newest.decode().strip()}^", "src", "tests", "pyproject.toml")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(directory, filter="data")
-    return directory
-
-
-def _git(*words: str) -> bytes:
-    return subprocess.run(
-        ["git", "-C", ROOT, *words], check=True, capture_output=True, timeout=60
-    ).stdout
-
-
-def until_ready(nodes: Sequence[LiveServer]) -> None:
-    """Until each says so."""
-    for node in nodes:
-        node.wait_until_ready()
 
 
 def status(node: LiveServer) -> str:

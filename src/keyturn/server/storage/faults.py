@@ -23,8 +23,8 @@ _STATEMENT_FAULTS = ("02", "21", "22", "23", "42")
 
 _FOREIGN_KEY = "23503"
 
-# A deadlock, and a serialization failure: the loser was rolled back.
-_CONTENDED = ("40P01", "40001")
+# A deadlock, a serialization failure, a lock not had in time: the loser was rolled back.
+_CONTENDED = ("40P01", "40001", "55P03")
 
 # SQLite's result codes for a wrong statement: ERROR, CONSTRAINT, MISMATCH, MISUSE, RANGE.
 _SQLITE_STATEMENT_FAULTS = (1, 19, 20, 21, 25)

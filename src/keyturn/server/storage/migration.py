@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ..domain.errors import Contended
 from ..domain.permissions import BUILT_IN_ROLES
 from .engine import sqlite_engine
 from .faults import translated
@@ -20,6 +22,10 @@ from .urls import SqliteFile, parse_url
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+#: How long a change of the schema waits for a table that is in use, in seconds: whoever comes
+#: after it waits behind it. How often it tries, and the pause in between.
+LOCK_SECONDS, LOCK_TRIES, LOCK_PAUSE = 2.0, 30, 1.0
 
 # Any number, as long as nobody else in the database takes it: "keyturn" in ASCII.
 _ADVISORY_LOCK = 0x6B657974_75726E
@@ -42,21 +48,36 @@ async def migrate(url: str) -> str | None:
     else:
         engine = engine_for_schema(target)
     try:
-        with translated():
-            async with engine.begin() as connection:
-                # On SQLite BEGIN IMMEDIATE is the lock.
-                if connection.dialect.name == "postgresql":
-                    await connection.execute(
-                        text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK}
-                    )
-                found = await connection.run_sync(current_revision)
-                if found is None or found in REVISIONS[:-1]:
-                    await connection.run_sync(_upgrade)
-                if found is None or found in REVISIONS:
-                    await _keep_built_in_roles(Unit(connection))
-                return found
+        for _ in range(LOCK_TRIES - 1):
+            try:
+                return await _migrated(engine)
+            except Contended:
+                # Nothing of it happened, and whoever waited behind it gets on meanwhile.
+                await asyncio.sleep(LOCK_PAUSE)
+        return await _migrated(engine)
     finally:
         await engine.dispose()
+
+
+async def _migrated(engine: AsyncEngine) -> str | None:
+    with translated():
+        async with engine.begin() as connection:
+            # On SQLite BEGIN IMMEDIATE is the lock.
+            if connection.dialect.name == "postgresql":
+                await connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK}
+                )
+                # Only now: others who migrate may take longer.
+                await connection.execute(
+                    text("SELECT set_config('lock_timeout', :wait, true)"),
+                    {"wait": f"{int(LOCK_SECONDS * 1000)}ms"},
+                )
+            found = await connection.run_sync(current_revision)
+            if found is None or found in REVISIONS[:-1]:
+                await connection.run_sync(_upgrade)
+            if found is None or found in REVISIONS:
+                await _keep_built_in_roles(Unit(connection))
+            return found
 
 
 def _config() -> "Config":
