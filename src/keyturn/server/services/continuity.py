@@ -38,38 +38,41 @@ class Continuity:
     def __init__(self, store: Store, memory: Memory) -> None:
         self._store = store
         self._memory = memory
-        self._kept: str | None = None
-        self._checked = False
         #: Whether the database was found to have gone back after the start.
         self.broken = False
 
     async def check(self) -> None:
         """Raises StorageNotReady when it has gone back, Unavailable when nobody can tell."""
-        async with self._store.transaction() as tx:
-            root = await tx.tenants.root()
-        known = await self._memory.recall(root.id) if root is not None else None
-        if known is not None:
-            async with self._store.transaction() as tx:
-                if not await tx.audit.has(known):
-                    raise StorageNotReady(_GONE_BACK)
-        self._checked = True
+        await self._looked()
 
     async def remember(self) -> None:
-        """Writes down the newest event, `BEHIND` old, once it is known that none is missing."""
-        if not self._checked:
-            await self.check()
+        """Writes down the newest event, `BEHIND` old. Raises as `check`: then nothing is written.
+
+        It may have gone back while it was served, too.
+        """
+        installation, known, newest = await self._looked()
+        if installation is not None and newest is not None and newest != known:
+            await self._memory.keep(installation, newest)
+
+    async def _looked(self) -> tuple[str | None, str | None, str | None]:
+        """The installation, the event that is remembered, and the one to remember."""
         async with self._store.transaction() as tx:
             root = await tx.tenants.root()
+        if root is None:
+            return None, None, None
+        known = await self._memory.recall(root.id)
+        async with self._store.transaction() as tx:
+            if known is not None and not await tx.audit.has(known):
+                raise StorageNotReady(_GONE_BACK)
             newest = await tx.audit.newest(await tx.now() - BEHIND)
-        if root is not None and newest is not None and newest.id != self._kept:
-            await self._memory.keep(root.id, newest.id)
-            self._kept = newest.id
+        return root.id, known, None if newest is None else newest.id
 
     async def run(self) -> None:
         """Remembers for ever. Ends by cancellation only."""
         while True:
             try:
                 await self.remember()
+                self.broken = False
             except StorageNotReady as error:
                 if not self.broken:
                     log.error("%s", error)

@@ -18,7 +18,7 @@ from .engine import connect_postgres, sqlite_engine
 from .faults import translated
 from .schema import current_revision
 from .tables import api_keys
-from .urls import PostgresServer, SqliteFile, parse_url
+from .urls import SqliteFile, parse_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ async def looking(url: str, *, wait: float = 2.0) -> AsyncIterator[AsyncConnecti
             raise StorageNotReady("There is no database file. Run `keyturn migrate` first.")
         engine = sqlite_engine(target, wait=wait)
     else:
-        server = _any(target)
+        server = target.anywhere
 
         async def connect(*_: object, **__: object) -> object:
             return await connect_postgres(server)
@@ -157,14 +157,6 @@ async def aging_keys(
             return SomeKeys(counted.scalar_one(), tuple((row.name, row.id) for row in first))
 
         return AgingKeys(await some(expired), await some(soon), await some(unused))
-
-
-def _any(server: PostgresServer) -> PostgresServer:
-    """The same, and a standby will do: without it, connecting is all that would fail."""
-    if "target_session_attrs=" in server.dsn:
-        return server
-    sign = "&" if "?" in server.dsn else "?"
-    return PostgresServer(f"{server.dsn}{sign}target_session_attrs=any")
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -75,6 +75,14 @@ class PostgresServer:
         self._latest.dsn = one.dsn
 
     @property
+    def anywhere(self) -> "PostgresServer":
+        """The same, and a standby will do: to look at it."""
+        if "target_session_attrs=" in self.dsn:
+            return self
+        sign = "&" if "?" in self.dsn else "?"
+        return PostgresServer(f"{self.dsn}{sign}target_session_attrs=any")
+
+    @property
     def where(self) -> str:
         """Host and port, as far as the URL tells them: never user or password."""
         parts = urlsplit(self.dsn)
