@@ -69,20 +69,23 @@ class Deliverer:
                     await self._woken.wait()
             wait = INTERVAL
             self._woken.clear()
-            await self._reported(self._begin())
-        if self._serving:
-            await asyncio.wait(self._serving.values(), timeout=FINISH)
-        for task in self._serving.values():
-            task.cancel()
+            if not self._stopping:
+                await self._reported(self._begin())
 
     def wake(self) -> None:
         """Something is due now."""
         self._woken.set()
 
-    def stop(self) -> None:
-        """Lets `run` end; calls under way are finished, or fall to another node."""
+    async def stop(self, running: asyncio.Task[None]) -> None:
+        """Ends `run`. Calls under way may finish, for a moment; the others fall to another node."""
         self._stopping = True
         self._woken.set()
+        left: set[asyncio.Task[None]] = {running, *self._serving.values()}
+        _, left = await asyncio.wait(left, timeout=FINISH)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
 
     async def deliver(self) -> None:
         """All that is due now. Raises Unavailable."""
@@ -105,11 +108,13 @@ class Deliverer:
     async def _serve(self, webhook_id: str) -> None:
         """Some turns for one webhook."""
         for _ in range(TURNS):
+            if self._stopping:
+                return
             async with self._store.transaction() as tx:
                 webhook, claimed = await tx.deliveries.claim(
                     webhook_id, await tx.now(), lease=LEASE, at_most=CALLS
                 )
-            if webhook is None or not claimed or self._stopping:
+            if webhook is None or not claimed:
                 return
             answers = await asyncio.gather(*(self._try(webhook, one) for one in claimed))
             await self._record(webhook, claimed, answers)
@@ -198,5 +203,4 @@ async def delivering(deliverer: Deliverer) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        deliverer.stop()
-        await asyncio.wait([task])
+        await deliverer.stop(task)
