@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.jwk import ECKey, OKPKey
 
 from keyturn.server.app import create_app, migrate
+from keyturn.server.domain.ids import new_id
+from keyturn.server.domain.webhooks import Webhook
 from keyturn.server.parts import open_parts
 from keyturn.server.services.bootstrap import Demo, make_demo
+from keyturn.server.services.ports import Slice
 from keyturn.server.settings import Settings
+from keyturn.server.tokens.secrets import DerivedKeys
+from keyturn.server.tokens.webhook_secrets import SealedWebhookSecrets
 from tests.cli.conftest import Run
 from tests.cli.test_commands import one_line
 from tests.databases import run as in_loop
@@ -115,6 +121,27 @@ async def _started(settings: Settings) -> Demo:
         return demo
 
 
+async def _with_webhook(settings: Settings, demo: Demo) -> tuple[Webhook, str | None]:
+    """A webhook of the first tenant, and what it signs."""
+    webhook_id, secrets_ = new_id(), _seals(settings.master_secret.get_secret_value())
+    _, sealed = secrets_.new(webhook_id)
+    now = datetime.now(UTC)
+    webhook = Webhook(webhook_id, demo.tenants[0].id, "x", "https://hooks.example", now, sealed)
+    async with open_parts(settings) as parts, parts.store.transaction() as tx:
+        await tx.webhooks.add(webhook)
+    return webhook, secrets_.signature(webhook, now, b"x")
+
+
+async def _webhook(settings: Settings, demo: Demo) -> Webhook:
+    async with open_parts(settings) as parts, parts.store.transaction() as tx:
+        [webhook] = (await tx.webhooks.in_tenant(demo.tenants[0].id, Slice(2))).items
+        return webhook
+
+
+def _seals(master_secret: str) -> SealedWebhookSecrets:
+    return SealedWebhookSecrets(DerivedKeys([master_secret], "webhooks", 64))
+
+
 async def _exchange(settings: Settings, *whose: tuple[str, str]) -> list[int]:
     """Starts a service and exchanges keys; how that was answered."""
     import httpx
@@ -142,6 +169,8 @@ class TestSecrets:
         user = (demo.user.username, demo.key.text)
         admin = (demo.platform.user.username, demo.platform.key.text)
 
+        sealed, signed = in_loop(_with_webhook(Settings(**before), demo))
+
         # The old one alone: nothing to do. The new one alone: refused, and nothing broken.
         done = run("secrets", "status", **before)
         assert done.returncode == 0
@@ -163,7 +192,7 @@ class TestSecrets:
             "previous": [earlier],
             "resealed": 0,
             "signing_keys": 2,
-            "webhooks": 0,
+            "webhooks": 1,
             "api_keys": 1,
             "kept_answers": 0,
             "missing": {"api_keys": 0, "kept_answers": 0},
@@ -172,7 +201,7 @@ class TestSecrets:
         }
 
         first = run("secrets", "rotate", "--json", **both)
-        told |= {"resealed": 2, "signing_keys": 0}
+        told |= {"resealed": 2, "signing_keys": 0, "webhooks": 0}
         assert (first.returncode, json.loads(first.stdout)) == (1, told)
         again = run("secrets", "rotate", **both)
         assert again.returncode == 1
@@ -192,6 +221,10 @@ class TestSecrets:
         for secret in (old, new):
             assert secret not in done.stdout + done.stderr
         assert in_loop(_exchange(Settings(**after), user, admin)) == [200, 200]
+        moved = in_loop(_webhook(Settings(**after), demo))
+        assert moved.secret != sealed.secret
+        assert _seals(new).signature(moved, moved.created_at, b"x") == signed
+        assert _seals(new).signature(sealed, sealed.created_at, b"x") is None
         assert run("secrets", "status", **after).returncode == 0
 
     def test_1_before_the_switch_they_differ(

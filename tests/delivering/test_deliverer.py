@@ -16,10 +16,12 @@ import pytest
 from sqlalchemy import update
 
 from keyturn.server.domain import webhooks as rules
+from keyturn.server.domain.errors import Unavailable
 from keyturn.server.domain.events import TEST, Event
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.webhooks import Delivery, DeliveryState, Disabled, Webhook
 from keyturn.server.services import deliveries as module
+from keyturn.server.services import key_events
 from keyturn.server.services.deliveries import CALLS, Deliverer, delivering
 from keyturn.server.services.key_events import KeyWatch
 from keyturn.server.services.ports import Answered, AuditFilter, Slice
@@ -327,6 +329,27 @@ class TestKeyWatch:
         await hook(world, disabled_at=NOW, disabled_reason=Disabled.REQUEST)
         assert await KeyWatch(world.storage.store).look() == 0
         assert await told(world, webhook) == []
+
+    async def test_a_fault_is_told_once_and_made_up_for(
+        self, world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(key_events, "INTERVAL", 0.01)
+        await self.expiring(world, 0.5)
+        await hook(world, events=("api_key.expiring",))
+        found = asyncio.Event()
+        watch = KeyWatch(world.storage.store, found.set)
+        real, faults = watch.look, [ValueError("secret text"), Unavailable("away")]
+
+        async def look() -> int:
+            if faults:
+                raise faults.pop(0)
+            return await real()
+
+        monkeypatch.setattr(watch, "look", look)
+        async with key_events.watching_keys(watch), asyncio.timeout(20):
+            await found.wait()
+        assert caplog.text.count("looking through keys fails") == 1
+        assert "secret text" not in caplog.text
 
 
 class TestMasterSecret:
