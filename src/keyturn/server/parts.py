@@ -23,6 +23,9 @@ from .tokens.signing import Keyring, KeySealer
 
 #: How long verifiers may cache the published keys, in seconds.
 JWKS_MAX_AGE = 300
+#: Which part of the places in flight the requests of one tenant may take that wait for one kind of
+#: connection. There are three kinds: so one tenant never has all places.
+WAITING_OF_ONE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ async def open_parts(settings: Settings, *, patience: float | None = None) -> As
         pool_size=settings.database_pool_size,
         wait=settings.database_wait,
         patience=patience,
+        # Whatever one tenant does, others find a place.
+        waiting=max(1, settings.max_in_flight // WAITING_OF_ONE),
     ) as opened:
         # With another master secret every good key would look wrong: that is no client's fault.
         sealer = KeySealer(DerivedKeys(secrets, "signing keys", 64))

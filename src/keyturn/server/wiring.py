@@ -56,6 +56,7 @@ from .services.ports import Clock, Mailer, Passwords, Store, WebhookSecrets, Web
 from .services.recent_keys import RecentKeys
 from .services.refreshing import Refreshing
 from .services.revoking import Revoking
+from .services.tenancy import Tenancy
 from .services.throttling import Throttling
 from .services.token_exchange import TokenExchange
 from .services.usage import Usage
@@ -104,7 +105,7 @@ def wire(running: Running) -> Wired:
     signer, keyring, usage = running.signer, running.keyring, running.usage
     passwords, stopping, clock = running.passwords, running.stopping, running.clock
     counts = running.counts
-    store, lookup = parts.store, parts.lookup
+    store, lookup = parts.store, Tenancy(parts.lookup)
     keys = RecentKeys(lookup)
     store.watch(keys.forget)
     revocations.listen(keys.forget)

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from keyturn.server.domain.errors import Contended, Unavailable
-from keyturn.server.storage import Storage, engine, open_storage, store
+from keyturn.server.storage import Storage, engine, open_storage
 from keyturn.server.storage.faults import connecting
 from keyturn.server.storage.lookup_postgres import PostgresLookup
 from keyturn.server.storage.tables import users
@@ -164,9 +164,11 @@ async def test_no_free_connection_is_unavailable_after_the_wait(database_url: st
 async def test_no_free_connection_for_the_lookup_is_unavailable(postgres_url: str) -> None:
     async with open_storage(postgres_url, pool_size=1, wait=0.1) as storage:
         assert isinstance(storage.lookup, PostgresLookup)
-        async with storage.lookup._lines._free:
-            with pytest.raises(Unavailable):
-                await storage.lookup.find("x")
+        turns = storage.lookup._lines._turns
+        await turns.take()
+        with pytest.raises(Unavailable):
+            await storage.lookup.find("x")
+        turns.give_back()
         assert await storage.lookup.find("x") is None
 
 
@@ -185,7 +187,7 @@ async def test_transaction_that_takes_too_long_is_unavailable_and_undone(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = await World.build(storage)
-    monkeypatch.setattr(store, "TRANSACTION_SECONDS", 0.3)
+    monkeypatch.setattr(storage.store, "_patience", 0.3)
 
     async def dawdle() -> None:
         async with storage.store.transaction() as work:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from ..domain.errors import Refusal
 from ..domain.tokens import LiveToken
+from ..services.ports.turns import UNKNOWN, group
 from ..services.throttling import Throttling
 from .addresses import Addresses
 
@@ -28,6 +29,7 @@ class Limits:
         source_of, throttling = self._addresses.source, self._throttling
 
         async def limited(request: Request) -> Response:
+            group.set(UNKNOWN)
             source = source_of(request)
             throttling.admit(source)
             try:

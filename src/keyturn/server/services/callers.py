@@ -19,6 +19,7 @@ from ..domain.records import transient
 from ..domain.tokens import LiveToken
 from ..domain.trail import Actor
 from .ports import AccessTokens, Clock, KeyLookup, RevocationList, Store
+from .ports.turns import group
 from .reach import named_in
 from .recent_keys import RecentKeys
 
@@ -139,6 +140,7 @@ class Callers:
     ) -> Arrival:
         """A call with the token in its Authorization header, as `of`."""
         token = self._access.verify(bearer, for_anyone=for_anyone)
+        group.set(token.tenant_id or token.key_id)
         found = await self._revocations.find(rules.subjects(token))
         if not found:
             return Arrival(LiveToken(token), address, endpoint)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from ..domain.errors import Refusal
 from ..domain.model import KeyRecord
 from .ports import KeyLookup
+from .ports.turns import group
 
 T = TypeVar("T")
 
@@ -171,6 +172,7 @@ class Reading:
                 await asyncio.wait([told])  # which cancels nobody else's waiting
                 record = None if told.cancelled() else told.result()
             if record is not None:
+                group.set(record.home_tenant_id)
                 self.recent = True
                 self._keys.hits += 1
                 return record

@@ -24,6 +24,7 @@ from .notifications import Notifications
 from .schema import REVISIONS, require_schema, revision_of
 from .steps import DatabaseSteps, PostgresSteps
 from .store import DatabaseStore
+from .turns import Turns
 from .urls import SqliteFile, is_sqlite, parse_url
 
 if TYPE_CHECKING:
@@ -63,16 +64,21 @@ class Storage:
 
 @asynccontextmanager
 async def open_storage(
-    url: str, *, pool_size: int = 10, wait: float = 2.0, patience: float | None = None
+    url: str,
+    *,
+    pool_size: int = 10,
+    wait: float = 2.0,
+    waiting: int = 256,
+    patience: float | None = None,
 ) -> AsyncIterator[Storage]:
     """Opens the database and closes it at the end.
 
     On PostgreSQL up to `pool_size` connections serve the store, as many the lookup and as many the
     steps, so that who waits for a lock is in nobody's way who reads; and one listens for other
     nodes. SQLite has one that writes and one that looks up. `wait` is how many seconds a call waits
-    for a free one, `patience` (seconds) what a transaction and a statement may take, where that is
-    to be longer than while serving. Raises StorageNotReady, Unavailable, and ValueError for a URL
-    it does not know.
+    for a free one, and `waiting` how many calls of one tenant may: tenants take turns. `patience`
+    (seconds) is what a transaction and a statement may take, where that is to be longer than while
+    serving. Raises StorageNotReady, Unavailable, and ValueError for a URL it does not know.
     """
     target = parse_url(url)
     if isinstance(target, SqliteFile):
@@ -88,7 +94,7 @@ async def open_storage(
     try:
         await require_schema(engine, target)
         if isinstance(target, SqliteFile):
-            store = DatabaseStore(engine, patience=limit)
+            store = DatabaseStore(engine, _turns(1, wait, waiting), patience=limit)
             finding = SqliteLookup(target)
             try:
                 yield Storage(store, finding, DatabaseSteps(store), (store.use,))
@@ -99,9 +105,12 @@ async def open_storage(
             from .driver import Lines
             from .lookup_postgres import LOOKUP_SECONDS, PostgresLookup
 
-            reading = Lines(target, size=pool_size, wait=wait, patience=LOOKUP_SECONDS)
-            writing = Lines(target, size=pool_size, wait=wait, kind="refreshes")
-            store = DatabaseStore(engine, Notifications(target), patience=limit)
+            reading = Lines(
+                target, size=pool_size, wait=wait, waiting=waiting, patience=LOOKUP_SECONDS
+            )
+            writing = Lines(target, size=pool_size, wait=wait, waiting=waiting, kind="refreshes")
+            turns = _turns(pool_size, wait, waiting)
+            store = DatabaseStore(engine, turns, Notifications(target), patience=limit)
             try:
                 yield Storage(
                     store,
@@ -114,3 +123,7 @@ async def open_storage(
                 await writing.close()
     finally:
         await engine.dispose()
+
+
+def _turns(size: int, wait: float, waiting: int) -> Turns:
+    return Turns(PoolUse("transactions", size), wait=wait, most=waiting)

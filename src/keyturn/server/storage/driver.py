@@ -5,17 +5,16 @@ prepared what it was asked once; the one used last is the next one taken, so tha
 few stay warm.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from ..domain.errors import Unavailable
 from ..services.ports.observing import PoolUse
 from ..spans import span
 from .engine import STATEMENT_SECONDS, connect_postgres
 from .faults import translated
+from .turns import Turns
 from .urls import PostgresServer
 
 _SETTINGS = {
@@ -51,7 +50,7 @@ class _Line:
 
 class Lines:
     """At most `size` connections; `wait` is the time for a free one, `patience` that for a
-    statement, both in seconds.
+    statement, both in seconds. At most `waiting` of one tenant wait.
     """
 
     def __init__(
@@ -60,19 +59,22 @@ class Lines:
         *,
         size: int,
         wait: float,
+        waiting: int = 256,
         patience: float = STATEMENT_SECONDS,
         kind: str = "lookup",
     ) -> None:
         """`kind` is what they are for."""
         self._server = server
-        self._wait = wait
         self._patience = patience
-        self._free = asyncio.Semaphore(size)
         self._named = f"database {kind}"
-        #: How they are used.
-        self.use = PoolUse(kind, size)
+        self._turns = Turns(PoolUse(kind, size), wait=wait, most=waiting)
         self._idle: list[_Line] = []
         self._closed = False
+
+    @property
+    def use(self) -> PoolUse:
+        """How they are used."""
+        return self._turns.use
 
     async def fetch(
         self, statement: str, parameters: tuple[object, ...], *, reads: bool
@@ -82,12 +84,7 @@ class Lines:
         One that only `reads` is tried again, once, on a new connection if its own was lost: what
         writes may have been done. Raises Unavailable.
         """
-        if self._free.locked():
-            with self.use.wait():
-                await self._become_free()
-        else:
-            await self._free.acquire()
-        self.use.in_use += 1
+        await self._turns.take()
         try:
             with span(self._named, _SYSTEM, outward=True), translated():
                 line = self._pop()
@@ -104,8 +101,7 @@ class Lines:
                             raise
                 return await self._run(await self._open(), statement, parameters)
         finally:
-            self.use.in_use -= 1
-            self._free.release()
+            self._turns.give_back()
 
     def drop_idle(self) -> None:
         """Takes new connections from now on."""
@@ -116,13 +112,6 @@ class Lines:
         """Closes the idle connections, and those in use when they come back."""
         self._closed = True
         self.drop_idle()
-
-    async def _become_free(self) -> None:
-        try:
-            async with asyncio.timeout(self._wait):
-                await self._free.acquire()
-        except TimeoutError:
-            raise Unavailable("no connection of the driver's became free in time") from None
 
     async def _run(
         self, line: _Line, statement: str, parameters: tuple[object, ...]

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import QueuePool
 
 from ..domain.errors import Unavailable
 from ..services.ports.observing import PoolUse
@@ -32,6 +31,7 @@ from .seals import SealRepository
 from .sessions import SessionRepository
 from .signing_keys import SigningKeyRepository
 from .tenants import TenantRepository
+from .turns import Turns
 from .unit import Unit
 from .users import UserRepository
 from .webhooks import WebhookRepository
@@ -150,20 +150,24 @@ class DatabaseStore:
     def __init__(
         self,
         engine: AsyncEngine,
+        turns: Turns,
         notifications: Notifications | None = None,
         *,
         patience: float = TRANSACTION_SECONDS,
     ) -> None:
-        """`patience`, in seconds, is longer only where no node serves meanwhile."""
+        """`turns` are as many as the engine has connections. `patience`, in seconds, is longer only
+        where no node serves meanwhile.
+        """
         self._engine = engine
+        self._turns = turns
         self._patience = patience
         self._notifications = notifications
         self._watchers: list[Callable[[], None]] = []
-        pool = engine.pool
-        assert isinstance(pool, QueuePool)  # noqa: S101 - see `engine`
-        self._pool = pool
-        #: How its connections are used.
-        self.use = PoolUse("transactions", pool.size())
+
+    @property
+    def use(self) -> PoolUse:
+        """How its connections are used."""
+        return self._turns.use
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
@@ -174,13 +178,11 @@ class DatabaseStore:
         happened or not.
         """
         try:
-            async with asyncio.timeout(self._patience) as limit:
-                waiting = nullcontext() if self._pool.checkedin() else self.use.wait()
-                with waiting, translated():
+            async with asyncio.timeout(self._patience) as limit, self._turn():
+                with translated():
                     connection = await self._engine.connect()
                 told = self._notifications
                 unit = Unit(connection, notifies=told is not None and told.works)
-                self.use.in_use += 1
                 try:
                     await unit.begin()
                     yield DatabaseTransaction(unit)
@@ -194,12 +196,20 @@ class DatabaseStore:
                     await unit.undo(error)
                     raise
                 finally:
-                    self.use.in_use -= 1
                     await unit.close()
         except TimeoutError as error:
             if limit.expired():
                 raise Unavailable("a transaction took too long") from error
             raise
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The engine's own line would be one for all."""
+        await self._turns.take()
+        try:
+            yield
+        finally:
+            self._turns.give_back()
 
     def watch(self, changed: Callable[[], None]) -> None:
         """See `ports.Store`."""

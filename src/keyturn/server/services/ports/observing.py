@@ -12,8 +12,8 @@ from ...domain.errors import Unavailable
 class PoolUse:
     """One pool of connections to the database: what it is for, and how it is used now.
 
-    `waited` and `wait_seconds` are of all that ever asked for a connection and did not have it at
-    once; to open a new one counts as waiting. `timeouts` are those of them that got none.
+    `waited` and `wait_seconds` are of all that ever asked for one while all were in use; `timeouts`
+    are those of them that got none.
     """
 
     kind: str
