@@ -21,6 +21,9 @@ from .problems import Problem, reported
 from .store import ConfigOption, settings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from ssl import SSLContext
+
     from ..server.settings import Settings
 
 _APP = "keyturn.server.app"
@@ -153,8 +156,7 @@ def uvicorn_options(settings: "Settings") -> dict[str, Any]:
         "http": partial(BoundedHttp, max_connections=settings.max_connections),
         "ws": "none",
         "lifespan": "on",
-        "ssl_certfile": settings.tls_cert_file,
-        "ssl_keyfile": settings.tls_key_file,
+        "ssl_context_factory": _tls(settings),
         "log_config": None,  # the root logger has our handler
         "access_log": False,
         "proxy_headers": False,  # `trusted_proxies` decides about X-Forwarded-For
@@ -166,6 +168,26 @@ def uvicorn_options(settings: "Settings") -> dict[str, Any]:
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": settings.shutdown_grace,
     }
+
+
+def _tls(settings: "Settings") -> "Callable[..., SSLContext] | None":
+    """How each process makes its TLS context; None without TLS. Raises Problem."""
+    from ..server.http.tls import serving_context
+
+    certificate, key = settings.tls_cert_file, settings.tls_key_file
+    if certificate is None or key is None:
+        return None
+    make = partial(
+        serving_context, certificate=certificate, key=key, minimum=settings.tls_min_version
+    )
+    try:
+        make(None, None)
+    except OSError as error:
+        why = getattr(error, "reason", None) or error.strerror
+        raise Problem(
+            f"KEYTURN_TLS_CERT_FILE and KEYTURN_TLS_KEY_FILE are no certificate and its key: {why}"
+        ) from None
+    return make
 
 
 def listen(host: str, port: int, *, hint: str) -> socket.socket:

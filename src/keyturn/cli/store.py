@@ -24,13 +24,16 @@ def settings_of(config: Path | None, **more: Any) -> "Settings":
 
     Warns of variables that are none, in one line: a name mistyped would go unnoticed.
     """
-    from ..server.settings import load_settings, unknown_variables
+    from ..server.settings import load_settings, open_to_all, unknown_variables
 
     if unknown := unknown_variables(profiles.VARIABLES):
         told = (
             name + (f" (did you mean {near}?)" if near else "") for name, near in unknown.items()
         )
         say(f"keyturn: not a setting, and ignored: {', '.join(told)}")
+    if loose := open_to_all(config):
+        names = ", ".join(loose)
+        say(f"keyturn: everybody on this machine can read the file of {names}: chmod 600")
     return load_settings(config, **more)
 
 

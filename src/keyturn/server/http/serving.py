@@ -19,10 +19,13 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess, multiprocess
 
 from .stopping import Stopping
+from .tls import RENEWED_WITHIN, Certificates
 
 #: Seconds for what was accepted last: to be connections (with TLS), and to be read from.
 _ACCEPT_WAIT = 1.0
 _READ_WAIT = 0.02
+#: Ticks between two looks at the files of a certificate.
+_TICKS = 10 * RENEWED_WITHIN
 
 
 class StoppingServer(uvicorn.Server):
@@ -52,6 +55,8 @@ class StoppingServer(uvicorn.Server):
         """Called ten times a second: whether to stop."""
         if time.monotonic() >= self._drained:
             self.should_exit = True
+        if counter % _TICKS == 0 and isinstance(self.config.ssl, Certificates):
+            self.config.ssl.renew()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import field_validator
@@ -33,6 +33,9 @@ class Listening(SettingsGroup):
     )
     tls_cert_file: Path | None = setting("path", None, "Certificate chain (PEM) to serve TLS.")
     tls_key_file: Path | None = setting("path", None, "The certificate's private key (PEM).")
+    tls_min_version: Literal["1.2", "1.3"] = setting(
+        "1.2, 1.3", "1.2", "Oldest TLS that is spoken."
+    )
     allow_http: bool = setting(
         "true or false", False, "Allow a plain http public URL or issuer beyond loopback."
     )
