@@ -107,6 +107,16 @@ class TestFailuresPerAddress:
             assert (await service.token(grant_type="password")).status_code == 400
             await service.exchange()
 
+    async def test_a_token_that_was_good_once_is_no_guess(self, start: Start) -> None:
+        """Or whoever has one could lock out the resource server that asks about it."""
+        service = await start(limit_failures_per_address="1/hour")
+        token = (await service.exchange())["access_token"]
+        assert (await service.client.post("/iam/auth/revoke", data={"token": token})).is_success
+        for _ in range(3):
+            for path in ("/iam/users/me", "/iam/auth/verify"):
+                assert (await service.get(path, token)).status_code == 401
+        await service.exchange()
+
     async def test_other_addresses_go_on(self, start: Start) -> None:
         service = await start(limit_failures_per_address="2/hour", trusted_proxies="127.0.0.0/8")
 

@@ -60,6 +60,19 @@ class TestAsking:
             await verifier.verify(text)
             assert service.count("/introspect") == 3
 
+    async def test_not_before_the_service_wants_to_be_asked_again(
+        self, service: FakeService, time: Time
+    ) -> None:
+        answers: list[Any] = [httpx.Response(429, headers={"retry-after": "7"}), ACTIVE]
+        service.answers["/introspect"] = lambda request: answers.pop(0)
+        async with verifying(service, time, revocation="introspect") as verifier:
+            for _ in range(5):
+                with pytest.raises(Unavailable):
+                    await verifier.verify(signed())
+            assert service.count("/introspect") == 1
+            time.advance(7.1)
+            await verifier.verify(signed())
+
     async def test_inactive_is_invalid(self, service: FakeService, time: Time) -> None:
         with pytest.raises(InvalidToken):
             await asked(service, time, signed(), {"active": False})

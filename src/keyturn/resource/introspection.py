@@ -3,6 +3,7 @@ stale one. An answer holds for a second at most, and who asks the same meanwhile
 """
 
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -40,6 +41,8 @@ class Introspection:
         self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
         self._asking: SingleFlight[bytes, _Answer] = SingleFlight()
         self._complaint = Complaint("introspection does not work")
+        # Who goes on asking when it is too much already is refused for longer.
+        self._not_before = -math.inf
 
     async def start(self) -> None:
         """There is nothing to be fetched."""
@@ -74,6 +77,8 @@ class Introspection:
     async def _ask(self, text: str, key: bytes, presented: Presented) -> _Answer:
         if self._service.basic is None:
             raise Fault("there are no client credentials")
+        if (wait := self._not_before - self._monotonic()) > 0:
+            raise Fault("the service has had too many questions", status=429, retry_after=wait)
         asked_at = self._monotonic()
         metadata = await self._service.metadata()
         reply = await self._service.fetch(
@@ -82,6 +87,8 @@ class Introspection:
             form={"token": text},
             auth=self._service.basic,
         )
+        if reply.status == 429:
+            self._not_before = self._monotonic() + (reply.fault().retry_after or 1.0)
         answer = _read(reply.document(), presented, asked_at)
         self._complaint.settled()
         self._answers[key] = answer

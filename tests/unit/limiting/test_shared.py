@@ -2,13 +2,16 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
 
 from keyturn.server.limiting import open_counters
-from keyturn.server.services.ports import Counter, Counters, Rate
+from keyturn.server.limiting.shared import SharedWindows, Sharing
+from keyturn.server.services import ports
+from keyturn.server.services.ports import Counters, Rate
 from tests.servers import RedisServer, free_port
 
 RATES: dict[str, Rate | None] = {
@@ -23,7 +26,7 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def failures(counters: Counters) -> Counter:
+def failures(counters: Counters) -> ports.Counter:
     assert counters.failures_per_username is not None
     return counters.failures_per_username
 
@@ -62,6 +65,50 @@ class TestTogether:
             counter.hit(name)
         await asyncio.sleep(0.6)
         assert [counter.left(name) for counter in counters if counter] == [999, 999]
+
+
+class Flaky:
+    """A storage that is away, and comes back."""
+
+    def __init__(self) -> None:
+        self.away = True
+        self.counts: Counter[str] = Counter()
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        if self.away:
+            raise ConnectionError
+        self.counts[key] += amount
+        return self.counts[key]
+
+    async def get(self, key: str) -> int:
+        if self.away:
+            raise ConnectionError
+        return self.counts[key]
+
+
+class TestAway:
+    async def test_what_could_not_be_told_is_told_later_and_once(self) -> None:
+        storage, windows = Flaky(), SharedWindows(Rate(10_000, 86_400))
+        sharing = Sharing(storage, {"failures": windows}, timeout=30.0)
+        for name in ("a", "b"):
+            for _ in range(300):
+                windows.hit(name)
+        with pytest.raises(ConnectionError):
+            await sharing.round()
+        storage.away = False
+        for _ in range(3):
+            await sharing.round()
+        assert sorted(storage.counts.values()) == [300, 300]
+        assert windows.left("a") == 10_000 - 300
+
+    async def test_news_stay_bounded_meanwhile(self) -> None:
+        storage, windows = Flaky(), SharedWindows(Rate(10, 86_400))
+        sharing = Sharing(storage, {"failures": windows}, timeout=30.0)
+        for number in range(70_000):
+            windows.hit(str(number))
+        with pytest.raises(ConnectionError):
+            await sharing.round()
+        assert len(windows.news) <= len(windows.now) <= 50_000
 
 
 class TestWithout:

@@ -2,6 +2,7 @@
 
 KeyturnError
 ├── Refusal          the caller's fault: a code, a public text, a private detail
+│   └── Ended        with a token of ours that was good once
 ├── Throttled        asked too often: answered 429, to be tried again later
 ├── Unavailable      our fault, or a store's: answered 503, to be tried again
 │   └── Contended    two transactions in each other's way: tried again by itself
@@ -69,6 +70,10 @@ class Unavailable(KeyturnError):
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
+
+
+class Ended(Refusal):
+    """A token of ours that is good no more. Who shows it has guessed nothing."""
 
 
 class Throttled(KeyturnError):
@@ -145,6 +150,11 @@ def bad_client(detail: str) -> Refusal:
 def bad_token(detail: str) -> Refusal:
     """RFC 6750, 3.1: expired, revoked, malformed or otherwise not valid."""
     return Refusal(Code.INVALID_TOKEN, "The access token is not valid.", detail=detail)
+
+
+def ended_token(detail: str) -> Ended:
+    """The same to whoever shows it (RFC 6750, 3.1): revoked, or its key or user has changed."""
+    return Ended(Code.INVALID_TOKEN, bad_token("").public, detail=detail)
 
 
 def not_a_member(detail: str = "") -> Refusal:

@@ -23,18 +23,21 @@ async def open_counters(
 
     `timeout` (seconds) is for one answer of Redis.
     """
-    counting = {name: Windows(rate) for name, rate in rates.items() if rate is not None}
+    wanted = {name: rate for name, rate in rates.items() if rate is not None}
     if address := rates.get("failures_per_address"):
-        many = Rate(OF_PROXIES * address.amount, address.window)
-        counting["failures_per_proxy"] = Windows(many)
-    async with contextlib.AsyncExitStack() as stack:
-        if redis_url is not None and counting:
-            # Not for who counts in memory.
-            from .redis import open_storage
-            from .shared import shared
+        wanted["failures_per_proxy"] = Rate(OF_PROXIES * address.amount, address.window)
+    if redis_url is None or not wanted:
+        yield Counters(**{name: Windows(rate) for name, rate in wanted.items()})
+        return
+    # Not for who counts in memory.
+    from .redis import open_storage
+    from .shared import SharedWindows, shared
 
-            storage = await stack.enter_async_context(open_storage(redis_url, timeout))
-            await stack.enter_async_context(shared(storage, counting, timeout=10 * timeout))
+    counting = {name: SharedWindows(rate) for name, rate in wanted.items()}
+    async with (
+        open_storage(redis_url, timeout) as storage,
+        shared(storage, counting, timeout=10 * timeout),
+    ):
         yield Counters(**counting)
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from limits.errors import StorageError
 
+from ..services.ports import Rate
 from .memory import Windows
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,23 @@ INTERVAL, PAUSE = 0.25, 1.0
 MOST_TOLD, AT_ONCE = 500, 20
 #: Which part of a limit a name must have used to be told of.
 SHARE = 50
+
+
+class SharedWindows(Windows):
+    """Remembers which names there is news of."""
+
+    __slots__ = ("news",)
+
+    def __init__(self, rate: Rate) -> None:
+        super().__init__(rate)
+        self.news: set[str] = set()
+
+    def hit(self, name: str) -> float:
+        """See `ports.Counter`."""
+        wait = super().hit(name)
+        if not wait:
+            self.news.add(name)
+        return wait
 
 
 class Storage(Protocol):
@@ -36,7 +54,7 @@ class Sharing:
     """Brings the counts of several nodes together. `timeout` (seconds) is for one of its rounds."""
 
     def __init__(
-        self, storage: Storage, counters: Mapping[str, Windows], *, timeout: float
+        self, storage: Storage, counters: Mapping[str, SharedWindows], *, timeout: float
     ) -> None:
         self._storage = storage
         self._counters = counters
@@ -70,7 +88,7 @@ class Sharing:
             for limit, windows in self._counters.items():
                 await self._tell(limit, windows)
 
-    async def _tell(self, limit: str, windows: Windows) -> None:
+    async def _tell(self, limit: str, windows: SharedWindows) -> None:
         windows.left("")  # so that the window is the present one
         index, known = self._known.get(limit, (0, {}))
         if index != windows.index:
@@ -79,22 +97,27 @@ class Sharing:
         least = max(1, windows.rate.amount // SHARE)
         # Whom several nodes told of at once, each but the last has to ask about once more.
         again = self._again.pop(limit, set())
-        new = [
-            (count - known.get(name, 0), name)
-            for name, count in windows.now.items()
-            if count >= least and (count > known.get(name, 0) or name in again)
-        ]
-        self._again[limit] = {name for count, name in new if count}
-        chosen = sorted(new, reverse=True)[:MOST_TOLD]
+        counts = windows.now
+        news = [(counts.get(name, 0) - known.get(name, 0), name) for name in windows.news | again]
+        new = [item for item in news if counts.get(item[1], 0) >= least and item[0] >= 0]
+        new.sort(reverse=True)
+        chosen = new[:MOST_TOLD]
+        # Only what is counted still: it stays bounded.
+        windows.news = {name for _, name in new[MOST_TOLD:]}
+        self._again[limit] = {name for count, name in chosen if count}
         for first in range(0, len(chosen), AT_ONCE):
             part = chosen[first : first + AT_ONCE]
             told = (self._one(limit, windows, index, known, *item) for item in part)
-            await asyncio.gather(*told)
+            try:
+                await asyncio.gather(*told)
+            except BaseException:
+                windows.news.update(name for _, name in chosen[first:])
+                raise
 
     async def _one(
         self,
         limit: str,
-        windows: Windows,
+        windows: SharedWindows,
         index: int,
         known: dict[str, int],
         new: int,
@@ -117,7 +140,7 @@ class Sharing:
 
 @contextlib.asynccontextmanager
 async def shared(
-    storage: Storage, counters: Mapping[str, Windows], *, timeout: float
+    storage: Storage, counters: Mapping[str, SharedWindows], *, timeout: float
 ) -> AsyncIterator[None]:
     """For as long as it is entered, the counts are shared."""
     task = asyncio.create_task(Sharing(storage, counters, timeout=timeout).run())

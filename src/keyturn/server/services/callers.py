@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..domain import revocations as rules
 from ..domain.authority import whole_roles
 from ..domain.endpoints import shape
-from ..domain.errors import Code, Refusal, bad_token, lacks, not_a_member
+from ..domain.errors import Code, Refusal, bad_token, ended_token, lacks, not_a_member
 from ..domain.exchange import gives
 from ..domain.model import KeyRecord, RevocationKind, TenantRole, UserKind
 from ..domain.networks import admits
@@ -145,7 +145,7 @@ class Callers:
         if not found:
             return Arrival(LiveToken(token), address, endpoint)
         if rules.kills(found, token):
-            raise bad_token("revoked")
+            raise ended_token("revoked")
         return Arrival(LiveToken(token), address, endpoint, rules.suspended(found))
 
     async def need_active(self, arrival: Arrival, tenant_id: str) -> None:
@@ -251,7 +251,7 @@ class Callers:
         record = await keys.find(token.key_id, tenants=tenants, after=after, limit=limit)
         # The list has been asked; the row, which is read anyway, must agree.
         if record is None or not record.live(self._clock()) or record.epoch > token.epoch:
-            raise bad_token("the key or its user has changed")
+            raise ended_token("the key or its user has changed")
         if not admits(record.networks, address):
             raise bad_token("the key may not be used from this address")
         return record

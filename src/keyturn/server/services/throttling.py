@@ -10,7 +10,7 @@ import logging
 import math
 
 from ..domain.addresses import folded_address
-from ..domain.errors import Code, Refusal, Throttled
+from ..domain.errors import Code, Ended, Refusal, Throttled
 from ..domain.model import KeyRecord
 from ..domain.records import transient
 from ..domain.tokens import LiveToken
@@ -19,7 +19,8 @@ from .usage import Note, Usage
 
 log = logging.getLogger(__name__)
 
-#: What is a failure: credentials were shown, and were not good.
+#: What is a failure: credentials were shown, and were not good. Tokens that were good once are none
+#: (`Ended`): who holds one could lock out the resource server that asks about it.
 FAILURES = frozenset({Code.INVALID_CLIENT, Code.INVALID_GRANT, Code.INVALID_TOKEN})
 
 
@@ -67,7 +68,7 @@ class Throttling:
         """After a call ended in `refusal`: counts it if it is a failure, and raises when that was
         one too many.
         """
-        if refusal.code not in FAILURES:
+        if refusal.code not in FAILURES or isinstance(refusal, Ended):
             return
         counters = self._counters
         for limit, counter, name in (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ...paths import opens
 from ..domain.endpoints import Endpoint
-from ..domain.errors import Code, Refusal, bad_token, invalid_request, not_a_member
+from ..domain.errors import Code, Refusal, bad_token, ended_token, invalid_request, not_a_member
 from ..domain.exchange import gives
 from ..domain.model import KeyRecord
 from ..domain.tokens import LiveToken
@@ -85,7 +85,7 @@ class Verifying:
         tenants = [] if tenant_id is None else [tenant_id]
         record = await keys.find(token.key_id, tenants=tenants)
         if record is None or not record.live(self._clock()) or record.epoch > token.epoch:
-            raise bad_token("the key or its user has changed")
+            raise ended_token("the key or its user has changed")
         if tenant_id is None:
             return self._nowhere(token, record, asked)
         if not record.roles:
