@@ -128,6 +128,7 @@ class TestUnknownVariables:
     ) -> None:
         (tmp_path / "x.toml").write_text("port = 9000\n")
         (tmp_path / "secret").write_text(settings.pop("master_secret"))
+        (tmp_path / "secret").chmod(0o600)
         more = {"master_secret_file": str(tmp_path / "secret"), "port_8080_tcp": "x"}
         done = run("settings", config=str(tmp_path / "x.toml"), **settings, **more)
         assert (done.returncode, done.stderr) == (0, "")

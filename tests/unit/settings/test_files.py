@@ -47,7 +47,18 @@ def test_named_in_the_toml_file(secret: Path, tmp_path: Path) -> None:
     assert open_to_all(config) == ["KEYTURN_TLS_KEY_FILE"]
 
 
-@pytest.mark.parametrize(("line", "told"), [("port = 9", False), ('master_secret = "s"', True)])
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("port = 9", False),
+        ('master_secret = "s"', True),
+        ('database_url = "sqlite:////x.db"', False),
+        ('database_url = "postgresql://keyturn@db/keyturn"', False),
+        ('database_url = "postgresql://keyturn:secret@db/keyturn"', True),
+        ('database_url = "postgresql://keyturn@db/keyturn?password=secret"', True),
+        ('redis_url = "redis://:secret@cache"', True),
+    ],
+)
 def test_the_toml_file_when_a_secret_stands_in_it(tmp_path: Path, line: str, told: bool) -> None:
     config = tmp_path / "keyturn.toml"
     config.write_text(line)

@@ -1,6 +1,7 @@
 """Files with secrets that everybody on the machine can read."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from .model import CONFIG, FROM_FILE, env_name
 #: Settings that name a file whose content is secret.
 _NAMING = ("tls_key_file", *(f"{name}_file" for name in FROM_FILE))
 _BY_OTHERS = 0o004
+_WITH_PASSWORD = re.compile(r"://[^/@]*:[^@]+@|password=")
 
 
 def open_to_all(config: Path | None = None) -> list[str]:
@@ -24,12 +26,21 @@ def open_to_all(config: Path | None = None) -> list[str]:
             given = tomllib.loads(named.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             pass  # whoever loads the settings says so
-    files = {CONFIG: named} if named is not None and not given.keys().isdisjoint(FROM_FILE) else {}
+    files: dict[str, Path] = {}
+    if named is not None and any(_secret(name, given.get(name)) for name in FROM_FILE):
+        files[CONFIG] = named
     for name in _NAMING:
         path = os.environ.get(env_name(name)) or given.get(name)
         if path:
             files[env_name(name)] = Path(str(path))
     return sorted(variable for variable, path in files.items() if _read_by_others(path))
+
+
+def _secret(name: str, value: object) -> bool:
+    """Whether a setting's value is one to keep; of URLs those with a password."""
+    if not value:
+        return False
+    return not name.endswith("_url") or _WITH_PASSWORD.search(str(value)) is not None
 
 
 def _read_by_others(path: Path) -> bool:
