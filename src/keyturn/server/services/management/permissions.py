@@ -34,6 +34,8 @@ OWN_DESCRIBED: Mapping[str, str] = {
     "tokens:revoke": "End other users' tokens and sessions.",
     "users:read": "List users, members and invitations.",
     "users:write": "Make, change and delete users, and say which roles they have.",
+    "webhooks:read": "List webhooks, and what they were told.",
+    "webhooks:write": "Make, change, test and delete webhooks, and have deliveries tried again.",
 }
 
 # Where Keyturn's own stand among permissions of one name: before those of tenants.
