@@ -16,29 +16,29 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from .. import __version__
 from . import logs, storage
 from .http.cors import Calls, Preflights
 from .http.errors import ErrorAnswers
 from .http.middleware import RequestFrame
 from .http.routes import Surface, Table, oauth_paths
 from .http.stopping import Stopping
-from .limiting import open_counters
-from .parts import Parts, open_memory, open_parts, open_signer, open_usage
+from .parts import (
+    Parts,
+    open_memory,
+    open_parts,
+    open_signer,
+    open_throttling,
+    open_usage,
+    open_webhooks,
+)
 from .revocation import open_revocation_list
 from .services.continuity import continuity
 from .services.counts import Counts
-from .services.deliveries import Deliverer, delivering
 from .services.housekeeping import housekeeping
-from .services.key_events import KeyWatch, watching_keys
-from .services.throttling import Throttling
 from .services.usage import Usage
 from .settings import Settings, load_settings
 from .telemetry.reading import READINGS, Reading, Sources, read
 from .tokens.passwords import Argon2Passwords
-from .tokens.secrets import DerivedKeys
-from .tokens.webhook_secrets import SealedWebhookSecrets
-from .webhooks import HttpWebhooks
 from .wiring import Running, wire
 
 
@@ -91,22 +91,11 @@ async def open_service(
         signer, keyring = await stack.enter_async_context(open_signer(settings, parts, utc_now))
         revocations.listen(keyring.heard)
         usage = await stack.enter_async_context(open_usage(parts, utc_now))
-        await stack.enter_async_context(housekeeping(parts.store, _audit_kept(settings)))
-        sender = HttpWebhooks(settings.webhook_networks)
-        stack.push_async_callback(sender.close)
-        webhook_secrets = SealedWebhookSecrets(DerivedKeys(parts.secrets, "webhooks", 64))
-        agent = f"keyturn/{__version__}"
-        deliverer = Deliverer(parts.store, sender, webhook_secrets, utc_now, agent=agent)
-        await stack.enter_async_context(delivering(deliverer))
-        counters = await stack.enter_async_context(
-            open_counters(
-                settings.rates,
-                redis_url=redis_url if settings.limits_in == "redis" else None,
-                timeout=settings.redis_timeout,
-            )
+        await stack.enter_async_context(
+            housekeeping(parts.store, timedelta(days=settings.audit_kept))
         )
-        watch = KeyWatch(parts.store, deliverer.wake)
-        await stack.enter_async_context(watching_keys(watch))
+        webhooks = await stack.enter_async_context(open_webhooks(settings, parts, utc_now))
+        throttling = await stack.enter_async_context(open_throttling(settings, usage))
         passwords = Argon2Passwords()
         stack.callback(passwords.close)
         running = Running(
@@ -116,14 +105,12 @@ async def open_service(
             signer,
             keyring,
             usage,
-            Throttling(counters, usage),
+            throttling,
             passwords,
             stopping or Stopping(),
             utc_now,
             counts,
-            sender,
-            webhook_secrets,
-            deliverer,
+            webhooks,
             history,
         )
         wired = wire(running)
@@ -138,10 +125,6 @@ async def open_service(
             settings.signing_key_max_age,
         )
         yield Service(wired.surface, parts, usage, sources)
-
-
-def _audit_kept(settings: Settings) -> timedelta | None:
-    return timedelta(days=settings.audit_kept) if settings.audit_kept else None
 
 
 def create_app(

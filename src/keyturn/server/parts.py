@@ -7,11 +7,25 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
+from .. import __version__
 from . import storage
 from .domain.signing_keys import KeyAges
-from .services.ports import ApiKeyFormat, Clock, KeyLookup, Memory, SessionSteps, Store
+from .limiting import open_counters
+from .services.deliveries import Deliverer, delivering
+from .services.key_events import KeyWatch, watching_keys
+from .services.ports import (
+    ApiKeyFormat,
+    Clock,
+    KeyLookup,
+    Memory,
+    SessionSteps,
+    Store,
+    WebhookSecrets,
+    WebhookSender,
+)
 from .services.ports.observing import PoolUse
 from .services.signing_keys import SigningKeyUpkeep
+from .services.throttling import Throttling
 from .services.usage import Usage
 from .settings import Settings
 from .tokens.access import AccessTokenSigner
@@ -20,6 +34,8 @@ from .tokens.api_keys import ApiKeys
 from .tokens.following import UNREAD_FOR, KeyringFollower
 from .tokens.secrets import DerivedKeys
 from .tokens.signing import Keyring, KeySealer
+from .tokens.webhook_secrets import SealedWebhookSecrets
+from .webhooks import HttpWebhooks
 
 #: How long verifiers may cache the published keys, in seconds.
 JWKS_MAX_AGE = 300
@@ -138,6 +154,42 @@ async def open_usage(parts: Parts, clock: Clock) -> AsyncIterator[Usage]:
     finally:
         usage.stop()
         await task
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookParts:
+    """What tells tenants' webhooks of events."""
+
+    sender: WebhookSender
+    secrets: WebhookSecrets
+    deliverer: Deliverer
+
+
+@contextlib.asynccontextmanager
+async def open_webhooks(
+    settings: Settings, parts: Parts, clock: Clock
+) -> AsyncIterator[WebhookParts]:
+    """Deliveries, and what looks for keys that expire, at work until the end."""
+    sender = HttpWebhooks(settings.webhook_networks)
+    sealed = SealedWebhookSecrets(DerivedKeys(parts.secrets, "webhooks", 64))
+    agent = f"keyturn/{__version__}"
+    deliverer = Deliverer(parts.store, sender, sealed, clock, agent=agent)
+    try:
+        async with delivering(deliverer), watching_keys(KeyWatch(parts.store, deliverer.wake)):
+            yield WebhookParts(sender, sealed, deliverer)
+    finally:
+        await sender.close()
+
+
+@contextlib.asynccontextmanager
+async def open_throttling(settings: Settings, usage: Usage) -> AsyncIterator[Throttling]:
+    """What limits how often; its counters are shared where the settings say so."""
+    shared = settings.redis_url if settings.limits_in == "redis" else None
+    url = shared.get_secret_value() if shared else None
+    async with open_counters(
+        settings.rates, redis_url=url, timeout=settings.redis_timeout
+    ) as counters:
+        yield Throttling(counters, usage)
 
 
 @contextlib.asynccontextmanager

@@ -19,14 +19,13 @@ from .mail import open_mailer
 from .oauth.bridge import TokenEndpoint
 from .oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
 from .oauth.metadata import metadata
-from .parts import JWKS_MAX_AGE, Parts
+from .parts import JWKS_MAX_AGE, Parts, WebhookParts
 from .revocation import KeptList, digest
 from .services.audiences import Audiences
 from .services.callers import Callers
 from .services.continuity import Continuity
 from .services.counts import Counts
 from .services.credentials import Credentials
-from .services.deliveries import Deliverer
 from .services.introspection import Introspection
 from .services.issuing import Issuing
 from .services.leak_reports import LeakReports
@@ -52,7 +51,7 @@ from .services.management.signing_keys import SigningKeyManagement
 from .services.management.tenants import TenantManagement
 from .services.management.webhooks import WebhookManagement
 from .services.policy_bundle import PolicyBundles
-from .services.ports import Clock, Mailer, Passwords, Store, WebhookSecrets, WebhookSender
+from .services.ports import Clock, Mailer, Passwords, Store
 from .services.recent_keys import RecentKeys
 from .services.refreshing import Refreshing
 from .services.revoking import Revoking
@@ -84,9 +83,7 @@ class Running:
     stopping: Stopping
     clock: Clock
     counts: Counts
-    sender: WebhookSender
-    webhook_secrets: WebhookSecrets
-    deliverer: Deliverer
+    webhooks: WebhookParts
     history: Continuity | None = None
 
 
@@ -104,7 +101,7 @@ def wire(running: Running) -> Wired:
     settings, parts, revocations = running.settings, running.parts, running.revocations
     signer, keyring, usage = running.signer, running.keyring, running.usage
     passwords, stopping, clock = running.passwords, running.stopping, running.clock
-    counts = running.counts
+    counts, hooks = running.counts, running.webhooks
     store, lookup = parts.store, Tenancy(parts.lookup)
     keys = RecentKeys(lookup)
     store.watch(keys.forget)
@@ -202,7 +199,7 @@ def wire(running: Running) -> Wired:
         ),
         audit=AuditTrail(store),
         webhooks=WebhookManagement(
-            store, changes, running.webhook_secrets, running.sender, running.deliverer.wake
+            store, changes, hooks.secrets, hooks.sender, hooks.deliverer.wake
         ),
     )
     addresses = Addresses(settings.trusted_proxies)

@@ -109,10 +109,10 @@ class Housekeeper:
 
 
 @contextlib.asynccontextmanager
-async def housekeeping(store: Store, audit_kept: timedelta | None = None) -> AsyncIterator[None]:
-    """The loop, at work until the end of the block. `audit_kept`: None keeps the trail for ever."""
+async def housekeeping(store: Store, audit_kept: timedelta = timedelta(0)) -> AsyncIterator[None]:
+    """The loop, at work until the end of the block. `audit_kept`: zero keeps the trail for ever."""
     keeper = Housekeeper(
-        store, KEPT if audit_kept is None else {**KEPT, Perishable.AUDIT_EVENTS: audit_kept}
+        store, {**KEPT, Perishable.AUDIT_EVENTS: audit_kept} if audit_kept else KEPT
     )
     task = asyncio.create_task(keeper.run(), name="housekeeping")
     try:
