@@ -17,7 +17,7 @@ def earlier_version(directory: Path) -> Path | None:
     As long as there is no release: of the last commit before the newest schema.
     """
     try:
-        tags = _git("tag", "--list", "v*", "--merged", "--sort=-v:refname").decode().split()
+        tags = _git("tag", "--list", "v*", "--merged=HEAD", "--sort=-v:refname").decode().split()
         newest = _git("log", "-1", "--format=%H", "--diff-filter=A", "--", _MIGRATIONS)
         commit = tags[0] if tags else f"{newest.decode().strip()}^"
         packed = _git("archive", commit, "src", "tests", "pyproject.toml")

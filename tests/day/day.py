@@ -178,6 +178,17 @@ class Day:
                     if answer.status_code not in {400, 401}:
                         alive.append(f"{dead.kind} ({dead.why}): {answer.status_code}")
                 assert not alive, alive
+        self._commander().run("doctor", "--offline")
+        self.timeline.say("    all refused; `keyturn doctor` has no problem to tell")
+        for name, node in zip("AB", self.nodes, strict=True):
+            metrics = httpx.get(f"http://127.0.0.1:{node.metrics_port}/metrics", timeout=20).text
+            # No refresh token was taken for a stolen one in all that.
+            assert _sum(metrics, "keyturn_refreshes_total", 'result="reuse"') == 0
+            assert _sum(metrics, "keyturn_usage_lost_total") == 0
+            refreshed = _sum(metrics, "keyturn_refreshes_total", 'result="step"')
+            issued = _sum(metrics, "keyturn_token_requests_total", 'outcome="issued"')
+            assert issued > refreshed > 0
+            self.timeline.say(f"    node {name}, by its metrics: {issued:.0f} since the restore")
 
     # --- what they use -----------------------------------------------------------------------
 
@@ -237,6 +248,12 @@ class Day:
         tool = pg_tool(self.pair.replica._server, name)
         done = subprocess.run([tool, *words], check=False, capture_output=True, text=True)
         assert done.returncode == 0, f"{name}: {done.stderr[-2000:]}"
+
+
+def _sum(metrics: str, name: str, label: str = "") -> float:
+    """All series of a metric that have that label."""
+    lines = [line for line in metrics.splitlines() if line.startswith(name) and label in line]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def _well(node: Node) -> bool:

@@ -30,7 +30,15 @@ class Node(QuickServer):
         **settings: Any,
     ) -> None:
         """`root`: the checkout that it runs."""
-        super().__init__(log_dir, database_url, master_secret, redis_url=redis_url, **settings)
+        self.metrics_port = free_port()
+        super().__init__(
+            log_dir,
+            database_url,
+            master_secret,
+            redis_url=redis_url,
+            metrics_port=self.metrics_port,
+            **settings,
+        )
         self.root = root
 
     def run(self, *words: str) -> None:
