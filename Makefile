@@ -83,6 +83,7 @@ lock: ## choose the newest dependencies and write deploy/lock/*.txt
 			sed "s|$$tmp/||g" "$$tmp/$$out"; } > "deploy/lock/$$out"; \
 	}; \
 	compile server.txt --extra server; \
+	compile image.txt --extra server --extra tracing --constraint "$$tmp/server.txt"; \
 	compile dev.txt --extra server --extra tracing --extra dev --constraint "$$tmp/server.txt"
 
 clean: ## remove .venv, caches and builds; leaves data directories alone
