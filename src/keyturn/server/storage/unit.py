@@ -135,7 +135,8 @@ def _kind(statement: Executable) -> str:
     if isinstance(statement, UpdateBase):
         return f"{kind} {getattr(statement.table, 'name', '')}".rstrip()
     if isinstance(statement, Select):
-        tables = (one.name for one in statement.get_final_froms() if isinstance(one, Table))
+        # Not its final ones: those it finds by compiling, which some parts cannot be by themselves.
+        tables = (one.name for one in statement.columns_clause_froms if isinstance(one, Table))
         return f"{kind} {next(tables, '')}".rstrip()
     return kind
 
