@@ -220,7 +220,9 @@ def need_tracing(settings: "Settings") -> None:
     except ModuleNotFoundError:
         found = None
     if found is None or importlib.util.find_spec("opentelemetry.sdk") is None:
-        raise Problem("KEYTURN_OTLP_ENDPOINT needs more: pip install 'keyturn[tracing]'")
+        raise Problem(
+            "KEYTURN_OTLP_ENDPOINT needs the extra `tracing`: pip install 'keyturn[tracing]', in a clone '.[tracing]'"
+        )
 
 
 def metrics_listener(

@@ -6,15 +6,16 @@ away costs spans, and nothing else.
 
 import asyncio
 import contextlib
+import logging
 import random
 import threading
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -31,6 +32,11 @@ from opentelemetry.trace import Tracer as TelemetryTracer
 
 from ... import __version__
 from ..spans import Span, TraceParent, Tracer
+
+log = logging.getLogger(__name__)
+
+# These tell of every try that failed, every few seconds.
+_LOUD = ("opentelemetry.exporter", "opentelemetry.sdk")
 
 #: Spans that wait to be sent; later ones are dropped.
 MOST_WAITING = 4_096
@@ -84,6 +90,35 @@ class RequestSpan:
         self._span.end()
 
 
+class Telling(SpanExporter):
+    """An exporter, and one line in the log when spans begin to be lost, and one when they are not
+    any more. Used by one thread.
+    """
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._failing = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """See SpanExporter."""
+        result = self._exporter.export(spans)
+        failing = result is not SpanExportResult.SUCCESS
+        if failing and not self._failing:
+            log.warning("the collector takes no spans: they are lost until it does")
+        elif self._failing and not failing:
+            log.info("the collector takes spans again")
+        self._failing = failing
+        return result
+
+    def shutdown(self) -> None:
+        """See SpanExporter."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """See SpanExporter."""
+        return self._exporter.force_flush(timeout_millis)
+
+
 class OtlpTracer:
     """Implements `spans.Tracer`."""
 
@@ -120,7 +155,9 @@ async def tracing(endpoint: str, ratio: float) -> AsyncGenerator[Tracer]:
     `endpoint` is its base URL, to which `/v1/traces` is added; `ratio` the share of new traces that
     are recorded. Who comes with a trace has chosen already.
     """
-    exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=PATIENCE)
+    for name in _LOUD:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    exporter = Telling(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=PATIENCE))
     processor = BatchSpanProcessor(
         exporter, max_queue_size=MOST_WAITING, schedule_delay_millis=INTERVAL * 1000
     )
