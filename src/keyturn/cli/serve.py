@@ -221,7 +221,8 @@ def need_tracing(settings: "Settings") -> None:
         found = None
     if found is None or importlib.util.find_spec("opentelemetry.sdk") is None:
         raise Problem(
-            "KEYTURN_OTLP_ENDPOINT needs the extra `tracing`: pip install 'keyturn[tracing]', in a clone '.[tracing]'"
+            "KEYTURN_OTLP_ENDPOINT needs more: pip install 'keyturn[tracing]' (in a clone"
+            " '.[tracing]')"
         )
 
 
