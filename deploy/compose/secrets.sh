@@ -11,6 +11,7 @@ name=${1:-localhost}
 cd "$(dirname "$0")"
 umask 077
 mkdir -p secrets
+chmod 700 secrets
 cd secrets
 
 if [ ! -e master_secret ]; then

@@ -44,6 +44,15 @@ class TestMake:
         assert run("backup", "make", "copy.db", **given).returncode == 1
         assert (tmp_path / "copy.db").read_text() == "mine"
 
+    def test_1_beside_another_one_that_is_being_made(
+        self, run: Run, tmp_path: Path, given: dict[str, str]
+    ) -> None:
+        (tmp_path / ".copy.db.new").write_text("half")
+        done = run("backup", "make", "copy.db", **given)
+        assert done.returncode != 0
+        assert ".copy.db.new" in done.stderr
+        assert (tmp_path / ".copy.db.new").read_text() == "half"
+
     def test_1_postgres_has_its_own_tools(self, run: Run) -> None:
         done = run("backup", "make", "x", database_url="postgresql://h/x", master_secret="x" * 9)
         assert done.returncode == 2
@@ -101,3 +110,27 @@ async def _spoil(url: str, tenant_id: str) -> None:
     pg = await asyncpg.connect(url)
     await pg.execute("DELETE FROM tenant_tree WHERE descendant_id = $1", tenant_id)
     await pg.close()
+
+
+class TestTrail:
+    def test_0_all_tenants_events_for_their_owner(
+        self, run: Run, tmp_path: Path, given: dict[str, str]
+    ) -> None:
+        done = run("backup", "trail", "trail.jsonl", **given)
+        assert done.returncode == 0, done.stderr
+        trail = tmp_path / "trail.jsonl"
+        assert stat.S_IMODE(trail.stat().st_mode) == 0o600
+        events = [json.loads(line) for line in trail.read_text().splitlines()]
+        with closing(sqlite3.connect(tmp_path / "keyturn.db")) as database:
+            ids = {row[0] for row in database.execute("SELECT id FROM audit_events")}
+        assert {event["id"] for event in events} == ids
+        assert len({event["tenant_id"] for event in events}) > 1
+        assert "api_key.created" in {event["action"] for event in events}
+
+    def test_2_never_over_another_file(
+        self, run: Run, tmp_path: Path, given: dict[str, str]
+    ) -> None:
+        (tmp_path / "trail.jsonl").write_text("mine")
+        assert run("backup", "trail", "trail.jsonl", **given).returncode == 2
+        assert (tmp_path / "trail.jsonl").read_text() == "mine"
+        assert {path.name for path in tmp_path.glob("*trail*")} == {"trail.jsonl"}

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -120,11 +121,12 @@ async def _check_stores(settings: "Settings") -> None:
     from ..server.revocation import require_no_eviction
     from ..server.services.continuity import Continuity
 
+    audit_kept = timedelta(days=settings.audit_kept)
     async with open_parts(settings) as parts:
         await parts.store.ping()
         if (memory := open_memory(settings)) is not None:
             with suppress(Unavailable):  # it is away: the nodes look again, later
-                await Continuity(parts.store, memory).check()
+                await Continuity(parts.store, memory, audit_kept).check()
     if settings.redis_url and not settings.redis_allow_eviction:
         url = settings.redis_url.get_secret_value()
         await require_no_eviction(url, timeout=settings.redis_timeout)

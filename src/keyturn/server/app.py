@@ -78,7 +78,10 @@ async def open_service(
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(settings))
-        history = await stack.enter_async_context(continuity(parts.store, open_memory(settings)))
+        audit_kept = timedelta(days=settings.audit_kept)
+        history = await stack.enter_async_context(
+            continuity(parts.store, open_memory(settings), audit_kept)
+        )
         revocations = await stack.enter_async_context(
             open_revocation_list(
                 parts.store,
@@ -91,9 +94,7 @@ async def open_service(
         signer, keyring = await stack.enter_async_context(open_signer(settings, parts, utc_now))
         revocations.listen(keyring.heard)
         usage = await stack.enter_async_context(open_usage(parts, utc_now))
-        await stack.enter_async_context(
-            housekeeping(parts.store, timedelta(days=settings.audit_kept))
-        )
+        await stack.enter_async_context(housekeeping(parts.store, audit_kept))
         webhooks = await stack.enter_async_context(open_webhooks(settings, parts, utc_now))
         throttling = await stack.enter_async_context(open_throttling(settings, usage))
         passwords = Argon2Passwords()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -82,6 +82,23 @@ async def test_a_database_that_lacks_it_has_gone_back(storage: Storage, root: st
     assert root in memory.known
 
 
+async def test_an_event_that_may_have_been_deleted_tells_nothing(
+    storage: Storage, root: str
+) -> None:
+    """A Redis that was away for weeks, or comes back from an old snapshot of its own."""
+    memory, kept = Remembered(), timedelta(days=7)
+    work = Continuity(storage.store, memory, kept)
+    newest = await _event(storage, age=60)
+    memory.known[root] = _id_of(datetime.now(UTC) - kept)
+    await work.check()
+    await work.remember()
+    assert memory.known == {root: newest}
+    # One that was not yet to be deleted, and is not there, is missing.
+    memory.known[root] = _id_of(datetime.now(UTC) - kept + timedelta(hours=1))
+    with pytest.raises(StorageNotReady):
+        await work.check()
+
+
 async def test_it_stops_the_start_and_a_memory_that_is_away_does_not(
     storage: Storage, root: str
 ) -> None:
@@ -132,3 +149,9 @@ async def test_the_floor_rises_above_all_that_was(storage: Storage, root: str) -
         above = floors[-1] + 2**40
         assert await tx.users.raise_floor(above=above) > above
     assert above < 2**53
+
+
+def _id_of(moment: datetime) -> str:
+    """A UUIDv7 that was made then."""
+    millis = f"{int(moment.timestamp() * 1000):012x}"
+    return f"{millis[:8]}-{millis[8:]}{new_id()[13:]}"

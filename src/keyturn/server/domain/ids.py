@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from datetime import UTC, datetime
 
 # In ASCII order, so that fixed-width base62 sorts as the numbers it stands for.
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -39,6 +40,12 @@ def parse_id(text: str) -> str | None:
     except ValueError:
         return None
     return canonical if canonical == text.lower() else None
+
+
+def made_at(uuid7: str) -> datetime:
+    """When a UUIDv7 was made, to the millisecond, by the clock of who made it."""
+    millis = uuid.UUID(uuid7).int >> 80
+    return datetime.fromtimestamp(millis / 1000, UTC)
 
 
 def base62(number: int, letters: int) -> str:

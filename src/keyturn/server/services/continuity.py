@@ -13,15 +13,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ..domain.errors import StorageNotReady, Unavailable
+from ..domain.ids import made_at
 from .ports import Memory, Store
 
 log = logging.getLogger(__name__)
 
 #: How old an event is at least when it is remembered.
 BEHIND = timedelta(seconds=10)
+#: How much clocks may differ, and an event's id be older than what its row says.
+MARGIN = timedelta(minutes=5)
 #: Seconds between two looks.
 INTERVAL = 10.0
 
@@ -35,9 +38,11 @@ _GONE_BACK = (
 class Continuity:
     """Looks whether the database has gone back, and remembers how far it is."""
 
-    def __init__(self, store: Store, memory: Memory) -> None:
+    def __init__(self, store: Store, memory: Memory, audit_kept: timedelta = timedelta(0)) -> None:
+        """`audit_kept`: how long events are kept; zero: for ever."""
         self._store = store
         self._memory = memory
+        self._audit_kept = audit_kept
         #: Whether the database was found to have gone back after the start.
         self.broken = False
 
@@ -62,10 +67,19 @@ class Continuity:
             return None, None, None
         known = await self._memory.recall(root.id)
         async with self._store.transaction() as tx:
+            now = await tx.now()
             if known is not None and not await tx.audit.has(known):
-                raise StorageNotReady(_GONE_BACK)
-            newest = await tx.audit.newest(await tx.now() - BEHIND)
+                if not self._deleted(known, now):
+                    raise StorageNotReady(_GONE_BACK)
+                log.info("the event that is remembered is too old to be there: another one is")
+            newest = await tx.audit.newest(now - BEHIND)
         return root.id, known, None if newest is None else newest.id
+
+    def _deleted(self, event_id: str, now: datetime) -> bool:
+        """Whether housekeeping may have deleted it: then it tells nothing. A memory is that old
+        when it could not be reached for as long, or was itself restored from a copy.
+        """
+        return bool(self._audit_kept) and made_at(event_id) < now - self._audit_kept + MARGIN
 
     async def run(self) -> None:
         """Remembers for ever. Ends by cancellation only."""
@@ -91,7 +105,9 @@ class Continuity:
 
 
 @contextlib.asynccontextmanager
-async def continuity(store: Store, memory: Memory | None) -> AsyncIterator[Continuity | None]:
+async def continuity(
+    store: Store, memory: Memory | None, audit_kept: timedelta = timedelta(0)
+) -> AsyncIterator[Continuity | None]:
     """Looks, and then remembers until the end of the block. None where nobody remembers.
 
     Raises StorageNotReady when the database has gone back. A memory that is away is asked later.
@@ -99,7 +115,7 @@ async def continuity(store: Store, memory: Memory | None) -> AsyncIterator[Conti
     if memory is None:
         yield None
         return
-    work = Continuity(store, memory)
+    work = Continuity(store, memory, audit_kept)
     with contextlib.suppress(Unavailable):
         await work.check()
     task = asyncio.create_task(work.run(), name="continuity")

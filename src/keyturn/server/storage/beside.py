@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -28,7 +29,8 @@ def held(url: str) -> Iterator[None]:
     import fcntl
 
     try:
-        lock = os.open(f"{target.path}-lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(f"{target.path}-lock", flags, 0o600)
     except OSError as error:
         raise Unavailable(f"the lock beside the database: {error.strerror}") from error
     try:
@@ -77,10 +79,15 @@ class FileMemory:
         return known if isinstance(known, dict) else {}
 
     def _write(self, known: dict[str, str]) -> None:
-        fresh = Path(f"{self._path}.new")
         try:
-            with open(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-                json.dump(known, file)
-            fresh.replace(self._path)
+            # mkstemp: nobody else's file, and no link to one, whoever may write there.
+            number, name = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)
+            try:
+                with open(number, "w", encoding="utf-8") as file:
+                    json.dump(known, file)
+                Path(name).replace(self._path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
         except OSError as error:
             raise Unavailable(f"the file beside the database: {error.strerror}") from error

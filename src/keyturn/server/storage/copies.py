@@ -60,8 +60,15 @@ def back_up(url: str, to: Path) -> int:
         raise StorageNotReady(f"{to} is there already: name another file.")
     fresh = to.with_name(f".{to.name}.new")
     try:
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        raise StorageNotReady(
+            f"{fresh} is there: another copy is being made, or was left unfinished. Remove it then."
+        ) from None
+    except OSError as error:
+        raise StorageNotReady(f"cannot write {fresh}: {error.strerror}") from None
+    try:
         with translated():
-            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             with (
                 closing(sqlite3.connect(target.uri("ro"), uri=True)) as source,
                 closing(sqlite3.connect(fresh)) as copy,
