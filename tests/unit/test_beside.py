@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_the_lock_is_no_way_to_another_file(tmp_path: Path) -> None:
 
 def test_one_holds_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/k.db"
-    with held(url), pytest.raises(StorageNotReady, match="one process|One process"), held(url):
+    with held(url), pytest.raises(StorageNotReady, match="One process"), held(url):
         pass
     with held(url):
         pass
@@ -36,6 +37,4 @@ async def test_nor_is_what_is_remembered(tmp_path: Path) -> None:
     await memory.keep("a", "1")
     assert await memory.recall("a") == "1"
     assert precious.read_text() == "mine"
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("precious", "k.db-recorded", "k.db-recorded.new")
-    }
+    assert {*os.listdir(tmp_path)} == {"precious", "k.db-recorded", "k.db-recorded.new"}
