@@ -154,6 +154,16 @@ def test_1_what_was_not_the_answer_is_counted_by_status(
         assert (times, status) == ("×", "500")
 
 
+def test_1_what_was_limited_is_told_once_and_is_no_other_error(
+    run: Run, who: dict[str, str]
+) -> None:
+    with busy(200, 429) as (port, _):
+        done = run("bench", *SHORT, **{**who, "url": f"http://127.0.0.1:{port}"})
+    assert done.returncode == 1
+    assert "limited by its KEYTURN_LIMIT_EXCHANGES_PER_KEY" in done.stderr
+    assert "errors" not in done.stderr
+
+
 def test_0_interrupted_with_the_figures_so_far(
     who: dict[str, str], environment: dict[str, str]
 ) -> None:

@@ -216,7 +216,7 @@ class TestSecrets:
         assert in_loop(_exchange(Settings(**both), admin)) == [200]
         done = run("secrets", "rotate", **both)
         assert done.returncode == 0
-        assert f"once {newest} is the newest secret of every node" in one_line(done.stderr)
+        assert f"If {newest} has replaced it, on every node" in one_line(done.stderr)
         assert "may be dropped 1800 s later" in done.stderr
         for secret in (old, new):
             assert secret not in done.stdout + done.stderr
@@ -242,4 +242,7 @@ class TestSecrets:
         )
         assert (one["newest"], one["previous"]) == (two["previous"][0], [two["newest"]])
         assert (one["done"], two["done"]) == (True, False)
-        assert f"once {one['newest']} is the newest" in run("secrets", "status", **first).stderr
+        said = one_line(run("secrets", "status", **first).stderr)
+        assert (
+            f"which is to replace {one['newest']}, it is known here and not yet the newest" in said
+        )

@@ -64,6 +64,7 @@ def test_tokens_and_keys_stay_good(
                 assert f"({old.pid}) uses" in server.log.read_text()
             assert old.command("secrets", "status").wait(60) == 0
         assert old.command("migrate-store", "--to", empty_postgres_url).wait(120) == 0
+        assert "KEYTURN_DATABASE_URL to the target" in old.log.read_text()
         assert old.command("migrate-store", "--to", empty_postgres_url).wait(120) == 0
         with running(new):
             live = Live(new, demo, http)

@@ -65,7 +65,7 @@ def bench(
     for; 429 (limited) and 503 are counted apart.
 
     Examples:
-      keyturn bench http://127.0.0.1:8000
+      keyturn bench http://127.0.0.1:8080
       keyturn bench https://iam.example --what exchange --what refresh --seconds 30
       keyturn bench --profile staging --connections 64 --yes --json
       keyturn bench https://iam.example --username ci@acme.example --api-key-stdin --yes < key-file

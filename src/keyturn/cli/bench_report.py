@@ -35,10 +35,11 @@ def show(done: Done, url: str, connections: int, *, as_json: bool) -> None:
         for call, one in done.rounds.items():
             _show_bars(call, one)
     for call, one in done.rounds.items():
-        if one.errors:
+        limited = one.statuses[429]
+        if others := one.errors - limited:
             first = tables.text(one.first_error)
-            say(f"keyturn: {call}: {one.errors} errors; the first: {first}")
-        if limited := one.statuses[429]:
+            say(f"keyturn: {call}: {others} errors; the first: {first}")
+        if limited:
             name = one.limit.replace("-", "_").upper()
             by = f" by its KEYTURN_LIMIT_{name}" if name else ""
             say(f"keyturn: {call}: {limited:,} limited{by}: that is no measure of what it can")

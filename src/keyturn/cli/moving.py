@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Without a terminal, a line each time that so many rows went over.
 _LINE_EVERY = 50_000
+_SAME = (
+    "both have the same rows. Next: set KEYTURN_DATABASE_URL to the target, keep the master secret;"
+    " start the service; run `keyturn doctor`; put the SQLite file away, for it is out of date then"
+)
 
 
 def migrate_store(
@@ -60,8 +64,7 @@ def migrate_store(
             print(json.dumps({"same": same, "tables": [_told(table) for table in tables]}))
         else:
             _tell(tables)
-            verdict = "both have the same rows" if same else "THEY DIFFER: do not serve the target"
-            say(f"keyturn: {verdict}")
+            say(f"keyturn: {_SAME if same else 'THEY DIFFER: do not serve the target'}")
         raise typer.Exit(ExitCode.OK if same else ExitCode.FAILED)
 
 
@@ -124,6 +127,9 @@ def _told(table: "MovedTable") -> dict[str, object]:
 
 def _tell(tables: "Sequence[MovedTable]") -> None:
     for one in tables:
-        state = "same" if one.same else f"DIFFERS: {one.there} rows there"
+        state = "the same" if one.same else f"DIFFERENT: {one.there} rows there"
         replaced = f", {one.replaced} with letters replaced" if one.replaced else ""
-        print(f"{one.name:<18} {one.rows:>9} rows, {one.moved:>9} moved  {state}{replaced}")
+        # The target's schema brings some rows with it, and a run before this one may have.
+        before = one.there - one.moved
+        counts = f"{one.rows:>9} rows: {one.moved:>9} copied now, {before:>9} there before"
+        print(f"{one.name:<18} {counts}; {state}{replaced}")

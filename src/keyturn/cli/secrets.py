@@ -36,7 +36,8 @@ def status(as_json: _Json = False, config: ConfigOption = None) -> None:
     The newest is KEYTURN_MASTER_SECRET here; the fingerprint tells whether other nodes have the
     same. An API key moves when it is used next. Kept answers are those to requests with an
     Idempotency-Key, kept for a day at most. The exit code is 0 when nothing in the database needs
-    another secret, else 1.
+    another secret, else 1. While a new secret only stands in KEYTURN_PREVIOUS_MASTER_SECRETS, that
+    is so as well: compare the fingerprint of the newest with the one that `rotate` showed.
 
     Examples:
       keyturn secrets status
@@ -140,9 +141,13 @@ def _verdict(found: "Dependence", refresh_lifetime: int) -> str:
         return f"KEYTURN_PREVIOUS_MASTER_SECRETS is needed still, by {needing}"
     if not found.previous:
         return "no previous master secret is set, and nothing in the database needs one"
+    # The database is the same before a new secret is the newest and after all has moved to it.
     return (
-        f"once {found.newest} is the newest secret of every node, KEYTURN_PREVIOUS_MASTER_SECRETS"
-        f" may be dropped {refresh_lifetime} s later (so long live refresh tokens)"
+        f"nothing in the database needs {' or '.join(found.previous)}. If that is the secret which"
+        f" is to replace {found.newest}, it is known here and not yet the newest: keep it, and make"
+        f" it KEYTURN_MASTER_SECRET next. If {found.newest} has replaced it, on every node,"
+        f" KEYTURN_PREVIOUS_MASTER_SECRETS may be dropped {refresh_lifetime} s later (so long live"
+        " refresh tokens)"
     )
 
 

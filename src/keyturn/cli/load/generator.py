@@ -173,9 +173,10 @@ class Generator:
         head, _, body = answer.partition(b"\r\n\r\n")
         status = head[9:12]
         self._round.statuses[int(status) if status.isdigit() else 0] += 1
-        if status == b"429" and (limit := _LIMIT.search(head)):
-            self._round.limit = self._round.limit or limit[1].decode()
-        if not self._round.first_error:
+        if status == b"429":
+            if limit := _LIMIT.search(head):
+                self._round.limit = self._round.limit or limit[1].decode()
+        elif not self._round.first_error:
             # Of a good answer nothing is kept, and refusals hold no secrets.
             said = b"not what was asked for" if status == b"200" else body[:200]
             text = head.split(b"\r\n", 1)[0] + b" " + said

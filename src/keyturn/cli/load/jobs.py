@@ -34,6 +34,7 @@ class Round:
 
     `requests` are the good answers within the time, `statuses` counts the others, `lost` what had
     no answer. Good answers that were on their way at the end count among the latencies alone.
+    `first_error` is the first of what was neither good nor 429.
     """
 
     requests: int = 0
