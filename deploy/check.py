@@ -55,8 +55,8 @@ def compose() -> None:
 
 
 def scripts() -> None:
-    """*.sh."""
-    for script in sorted(DEPLOY.rglob("*.sh")):
+    """*.sh, and systemd/keyturn-as-service."""
+    for script in [*sorted(DEPLOY.rglob("*.sh")), DEPLOY / "systemd" / "keyturn-as-service"]:
         run("sh", "-n", script)
 
 
