@@ -61,9 +61,18 @@ def scripts() -> None:
 
 
 def overlays() -> None:
-    """kubernetes/overlays/, put together by kubectl."""
+    """kubernetes/overlays/, put together by kubectl, then one with all that they leave out."""
+    kubernetes = DEPLOY.resolve() / "kubernetes"
     with tempfile.TemporaryDirectory() as directory:
-        for overlay in sorted((DEPLOY / "kubernetes" / "overlays").iterdir()):
+        everything = Path(directory).resolve() / "everything"
+        everything.mkdir()
+        parts = {
+            "resources": [kubernetes / "base"],
+            "components": sorted((kubernetes / "components").iterdir()),
+        }
+        named = {kind: [os.path.relpath(p, everything) for p in of] for kind, of in parts.items()}
+        (everything / "kustomization.yaml").write_text(json.dumps(named))
+        for overlay in [*sorted((kubernetes / "overlays").iterdir()), everything]:
             rendered = Path(directory) / f"{overlay.name}.yaml"
             rendered.write_text(run("kubectl", "kustomize", overlay))
             _kinds(rendered)

@@ -3,7 +3,7 @@
 #
 #   deploy/kubernetes/apply.sh production
 #
-# Before the first time: the namespace, and in it the Secret that the pods read as files.
+# README.md beside it lists what to change before. Before the first time: the namespace, and in it the Secret that the pods read as files.
 #
 #   kubectl apply -f deploy/kubernetes/overlays/production/namespace.yaml
 #   kubectl --namespace keyturn create secret generic keyturn \

@@ -72,6 +72,13 @@ def test_every_variable_is_a_setting_and_has_a_value_that_is_taken(name: str) ->
     }
 
 
+def test_without_redis_what_names_its_url_is_emptied() -> None:
+    component = DEPLOY / "kubernetes" / "components" / "without-redis" / "kustomization.yaml"
+    [changed] = yaml.safe_load(component.read_text())["configMapGenerator"]
+    assert changed["literals"] == ["KEYTURN_REDIS_URL_FILE="]
+    assert of_file(BASE / "keyturn.env")["KEYTURN_REDIS_URL_FILE"]
+
+
 def test_every_secret_that_is_mentioned_is_a_setting() -> None:
     assert {"KEYTURN_MASTER_SECRET_FILE", "KEYTURN_DATABASE_URL_FILE"} <= MENTIONED <= KNOWN
 
