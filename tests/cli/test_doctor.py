@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -18,11 +19,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from keyturn.server.examining import Level, examine
+from keyturn.server import storage
+from keyturn.server.domain.ids import new_id
+from keyturn.server.examining import Level, counted, examine
+from keyturn.server.examining import database as examining_database
+from keyturn.server.parts import open_memory, open_parts
 from keyturn.server.settings import Settings
+from keyturn.server.storage import facts as facts_module
+from keyturn.server.storage.facts import DatabaseClock, DatabaseFacts
 from tests.cli.conftest import Done, Run
 from tests.databases import database
 from tests.live_server import Live, live, new_master_secret, prepare
+from tests.live_server import run as finish
 from tests.servers import PostgresServer, RedisServer, free_port
 
 __all__ = ["live"]
@@ -149,7 +157,7 @@ class TestWhatIsWrong:
             )
             connection.execute("DELETE FROM signing_keys WHERE slot = 'next'")
         found = seen(run("doctor", "--json", "--offline", **given))
-        assert "1 expire within 14 days: first key (" in found["api_keys"][1]
+        assert "1 expires within 14 days: first key (" in found["api_keys"][1]
         assert "1 unused for 90 days: demo (" in found["api_keys"][1]
         assert found["signing_keys"][0] == "warning"
         with closing(sqlite3.connect(path)) as connection, connection:
@@ -157,6 +165,118 @@ class TestWhatIsWrong:
         found = seen(run("doctor", "--json", "--offline", **given))
         assert found["database_schema"][0] == "problem"
         assert "master_secret" not in found
+
+
+class TestTheInstallation:
+    def test_1_migrated_and_not_set_up(self, run: Run, sqlite_url: str) -> None:
+        given = {"database_url": sqlite_url, "master_secret": new_master_secret()}
+        done = run("doctor", "--json", "--offline", **given)
+        assert done.returncode == 1
+        level, text = seen(done)["installation"]
+        assert level == "problem"
+        assert "keyturn bootstrap" in text
+
+    @pytest.mark.parametrize("on_redis", [False, True])
+    def test_1_a_copy_that_no_node_starts_on(
+        self, run: Run, sqlite_url: str, redis_server: RedisServer, on_redis: bool
+    ) -> None:
+        given = {"database_url": sqlite_url, "master_secret": prepare(sqlite_url).master_secret}
+        if on_redis:
+            given["redis_url"] = urlsplit(redis_server.url)._replace(path="/9").geturl()
+        assert seen(run("doctor", "--json", "--offline", **given))["installation"][0] == "ok"
+        # As after the restore of a copy: an event is remembered that the database lacks.
+        finish(_remember(Settings(**given), new_id()))
+        done = run("doctor", "--json", "--offline", **given)
+        level, text = seen(done)["installation"]
+        assert (done.returncode, level) == (1, "problem")
+        assert "keyturn restored" in text
+
+    def test_nobody_tells_while_redis_is_away(self, run: Run, sqlite_url: str) -> None:
+        given = {"database_url": sqlite_url, "master_secret": prepare(sqlite_url).master_secret}
+        given["redis_url"] = f"redis://127.0.0.1:{free_port()}/0"
+        found = seen(run("doctor", "--json", "--offline", **given))
+        assert found["installation"][0] == "warning"
+        assert "nothing tells whether" in found["installation"][1]
+
+
+async def _remember(settings: Settings, event_id: str) -> None:
+    memory = open_memory(settings)
+    assert memory is not None
+    async with open_parts(settings) as parts, parts.store.transaction() as tx:
+        root = await tx.tenants.root()
+    assert root is not None
+    await memory.keep(root.id, event_id)
+
+
+class TestTheClock:
+    @pytest.mark.parametrize(
+        ("ahead", "unsure", "level", "said"),
+        [
+            (0.003, 0.004, "ok", "this machine's, to 4.0 ms"),
+            (-0.5, 0.004, "ok", "0.500 s behind"),
+            (3.0, 0.1, "warning", "3.000 s ahead"),
+            (3.0, 1.5, "ok", "3.000 s ahead"),
+            (-31.0, 0.1, "problem", "31.000 s behind"),
+            (31.0, 2.0, "warning", "31.000 s ahead"),
+        ],
+    )
+    async def test_only_what_is_beyond_half_the_round_trip_counts(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        ahead: float,
+        unsure: float,
+        level: str,
+        said: str,
+    ) -> None:
+        facts = DatabaseFacts(
+            "PostgreSQL", (17, 1), storage.REVISIONS[-1], clock=DatabaseClock(ahead, unsure)
+        )
+
+        async def told(_: str) -> DatabaseFacts:
+            return facts
+
+        monkeypatch.setattr(storage, "database_facts", told)
+        settings = Settings(database_url="postgresql://h/x", master_secret=new_master_secret())
+        clock = next(
+            one for one in await examining_database.server(settings) if one.check == "clock"
+        )
+        assert clock.level.value == level
+        assert said in clock.seen
+
+    async def test_sqlite_has_this_machines(self, sqlite_url: str) -> None:
+        assert (await storage.database_facts(sqlite_url)).clock is None
+
+    async def test_the_time_of_connecting_is_no_skew(
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect = facts_module.connect_postgres
+
+        async def slowly(*args: Any, **more: Any) -> Any:
+            await asyncio.sleep(0.3)
+            return await connect(*args, **more)
+
+        monkeypatch.setattr(facts_module, "connect_postgres", slowly)
+        clock = (await storage.database_facts(postgres_url)).clock
+        assert clock is not None
+        # Both are one machine's.
+        assert abs(clock.ahead) <= clock.unsure < 0.15
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 problems"), (1, "1 problem"), (2, "2 problems")]
+)
+def test_one_is_singular(number: int, said: str) -> None:
+    assert counted(number, "problem") == said
+
+
+def test_a_new_installation_in_words(run: Run, sqlite_url: str) -> None:
+    given = {"database_url": sqlite_url, "master_secret": prepare(sqlite_url).master_secret}
+    done = run("doctor", "--offline", typo="x", **given)
+    assert "1 warning, " in done.stderr
+    assert "signs since today" in done.stdout
+    assert "1 file with secrets" in done.stdout
+    assert "have expired" not in done.stdout
+    assert "clock" not in done.stdout
 
 
 class TestPostgres:

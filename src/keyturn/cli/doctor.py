@@ -47,7 +47,7 @@ def doctor(
 
         import asyncio
 
-        from ..server.examining import Level, examine
+        from ..server.examining import Level, counted, examine
         from ..server.settings import load_settings
 
         settings = load_settings()
@@ -58,7 +58,8 @@ def doctor(
         else:
             _tell(found)
             say(
-                f"keyturn: {counts[Level.PROBLEM]} problems, {counts[Level.WARNING]} warnings,"
+                f"keyturn: {counted(counts[Level.PROBLEM], 'problem')},"
+                f" {counted(counts[Level.WARNING], 'warning')},"
                 f" {counts[Level.OK]} ok"
             )
         bad = counts[Level.PROBLEM] + (counts[Level.WARNING] if strict else 0)

@@ -4,6 +4,7 @@
 |---|---|
 | `surroundings` | the settings, the files they name, the proxies in front |
 | `database` | the database, and what is stored in it under the master secret |
+| `installation` | whether a node may start on it: set up, and no restored copy |
 | `shared_list` | Redis |
 | `reached` | the service as clients reach it: issuer, keys, TLS; the mail server |
 
@@ -15,10 +16,10 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from ..domain.errors import KeyturnError, Unavailable
 from ..settings import Settings
-from . import database, reached, shared_list, surroundings
-from .findings import Finding, Level, problem
+from . import database, installation, reached, shared_list, surroundings
+from .findings import Finding, Level, counted, problem
 
-__all__ = ["PATIENCE", "Finding", "Level", "examine"]
+__all__ = ["PATIENCE", "Finding", "Level", "counted", "examine"]
 
 #: What each check may take, in seconds.
 PATIENCE = 5.0
@@ -34,6 +35,7 @@ _HERE: tuple[tuple[str, Check], ...] = (
 )
 #: Once it is known that the database can be read.
 _STORED: tuple[tuple[str, Check], ...] = (
+    ("installation", installation.installation),
     ("master_secret", database.master_secret),
     ("signing_keys", database.signing_keys),
     ("api_keys", database.keys),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from .. import storage
 from ..domain.errors import StorageNotReady
@@ -10,10 +10,10 @@ from ..domain.signing_keys import Ring, Slot
 from ..parts import key_ages
 from ..services.ports import Transaction
 from ..settings import Settings
-from ..storage.facts import DatabaseFacts, SomeKeys
+from ..storage.facts import DatabaseClock, DatabaseFacts, SomeKeys
 from ..tokens.secrets import DerivedKeys
 from ..tokens.signing import KeySealer
-from .findings import Finding, Level, ok, problem, warning
+from .findings import Finding, Level, counted, ok, problem, warning
 
 #: The oldest PostgreSQL and SQLite that the statements are tested on.
 OLDEST = {"PostgreSQL": (15,), "SQLite": (3, 38)}
@@ -27,15 +27,13 @@ NAMED = 3
 
 async def server(settings: Settings) -> Sequence[Finding]:
     """Whether it is there, takes writes, has this release's schema and room enough."""
-    before = datetime.now(UTC)
     facts = await storage.database_facts(settings.database_url.get_secret_value())
-    halfway = before + (datetime.now(UTC) - before) / 2
     return [
         _version(facts),
         _writable(facts),
         _schema(facts.revision),
         *_connections(settings, facts),
-        _clock((facts.now - halfway).total_seconds()),
+        *_clock(facts.clock),
     ]
 
 
@@ -97,21 +95,30 @@ def _connections(settings: Settings, facts: DatabaseFacts) -> Sequence[Finding]:
     return [ok(check, seen)]
 
 
-def _clock(skew: float) -> Finding:
-    seen = f"the database's clock is {abs(skew):.1f} s {'ahead' if skew > 0 else 'behind'}"
-    if abs(skew) > SKEW_TOO_FAR:
+def _clock(clock: DatabaseClock | None) -> Sequence[Finding]:
+    if clock is None:
+        return []
+    skew, unsure = clock.ahead, clock.unsure
+    if abs(skew) <= unsure:
+        seen = f"the database's clock is this machine's, to {unsure * 1000:.1f} ms"
+        return [ok("clock", seen)]
+    way = "ahead of" if skew > 0 else "behind"
+    seen = f"the database's clock is {abs(skew):.3f} s {way} this machine's"
+    # Only what is sure: the answer may have spent all of the round trip on one way.
+    surely = abs(skew) - unsure
+    if surely > SKEW_TOO_FAR:
         advice = "have both follow a time server: tokens are refused that are good"
-        return problem("clock", seen, advice)
-    if abs(skew) > SKEW_NOTICED:
-        return warning("clock", seen, "have both follow a time server")
-    return ok("clock", seen)
+        return [problem("clock", seen, advice)]
+    if surely > SKEW_NOTICED:
+        return [warning("clock", seen, "have both follow a time server")]
+    return [ok("clock", seen)]
 
 
 async def master_secret(settings: Settings) -> Sequence[Finding]:
     """Whether the master secret opens what is stored."""
     sealer = _sealer(settings)
     check = "master_secret"
-    async with _opened(settings) as opened, opened.store.transaction() as tx:
+    async with open_database(settings) as opened, opened.store.transaction() as tx:
         now = await tx.now()
         try:
             for key in await tx.signing_keys.all():
@@ -127,17 +134,19 @@ async def master_secret(settings: Settings) -> Sequence[Finding]:
             ]
         lost = await tx.seals.keys_outside(sealer.versions, now)
         if lost:
-            seen = f"{lost} API keys were made under one that is not in the settings"
+            were = "was" if lost == 1 else "were"
+            seen = f"{counted(lost, 'API key')} {were} made under one that is not in the settings"
             advice = "add it to KEYTURN_PREVIOUS_MASTER_SECRETS: keyturn secrets status"
             return [problem(check, seen, advice)]
         former = await tx.seals.keys_outside(sealer.versions[:1], now)
-        moved = f"; {former} API keys are under a previous one still" if former else ""
+        under = "is" if former == 1 else "are"
+        moved = f"; {counted(former, 'API key')} {under} under a previous one" if former else ""
         return [ok(check, f"opens all that is stored{moved}")]
 
 
 async def signing_keys(settings: Settings) -> Sequence[Finding]:
     """Whether there is a key that signs, and one to follow it, of each algorithm asked for."""
-    async with _opened(settings) as opened, opened.store.transaction() as tx:
+    async with open_database(settings) as opened, opened.store.transaction() as tx:
         ring = await _ring(tx, settings)
     check = "signing_keys"
     if not ring.keys:
@@ -151,7 +160,8 @@ async def signing_keys(settings: Settings) -> Sequence[Finding]:
             found.append(warning(check, seen, "a running node makes it within a minute: is one?"))
             continue
         age = (ring.now - current.slot_since).days
-        seen = f"{algorithm} signs since {age} days, and the next one is there"
+        since = f"has signed for {counted(age, 'day')}" if age > 0 else "signs since today"
+        seen = f"{algorithm} {since}, and the next one is there"
         late = ages.rotate_after and age * 86_400 > ages.rotate_after + 86_400
         if late:
             advice = "a running node rotates it: is one? keyturn signing-key list"
@@ -175,18 +185,22 @@ async def keys(settings: Settings) -> Sequence[Finding]:
     )
     check, found = "api_keys", []
     if aging.soon.count:
-        seen = f"{aging.soon.count} expire within {EXPIRES_WITHIN.days} days{_named(aging.soon)}"
+        expire = "expires" if aging.soon.count == 1 else "expire"
+        within = f"{expire} within {EXPIRES_WITHIN.days} days"
+        seen = f"{aging.soon.count} {within}{_named(aging.soon)}"
         found.append(warning(check, seen, "make new ones before that"))
     if aging.unused.count:
         seen = f"{aging.unused.count} unused for {UNUSED_FOR.days} days{_named(aging.unused)}"
         found.append(warning(check, seen, "revoke those that nobody needs"))
-    expired = f"{aging.expired.count} have expired" + _named(aging.expired)
-    return [*found, ok(check, expired)]
+    if aging.expired.count:
+        have = "has" if aging.expired.count == 1 else "have"
+        found.append(ok(check, f"{aging.expired.count} {have} expired{_named(aging.expired)}"))
+    return found or [ok(check, "all are used, and none expires soon")]
 
 
 async def current_kids(settings: Settings) -> frozenset[str]:
     """The ids of the keys that sign, of all algorithms."""
-    async with _opened(settings) as opened, opened.store.transaction() as tx:
+    async with open_database(settings) as opened, opened.store.transaction() as tx:
         return frozenset(key.kid for key in (await _ring(tx, settings)).current)
 
 
@@ -205,7 +219,8 @@ def _sealer(settings: Settings) -> KeySealer:
     return KeySealer(DerivedKeys(texts, "signing keys", 64))
 
 
-def _opened(settings: Settings) -> AbstractAsyncContextManager[storage.Storage]:
+def open_database(settings: Settings) -> AbstractAsyncContextManager[storage.Storage]:
+    """With one connection of a kind. Raises as `storage.open_storage`."""
     url = settings.database_url.get_secret_value()
     return storage.open_storage(url, pool_size=1, wait=settings.database_wait)
 

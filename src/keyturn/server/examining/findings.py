@@ -35,3 +35,8 @@ def warning(check: str, seen: str, advice: str) -> Finding:
 def problem(check: str, seen: str, advice: str) -> Finding:
     """The service does not start, refuses what is good, or is not safe."""
     return Finding(check, Level.PROBLEM, seen, advice)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of what takes an s: `1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from ..settings import Settings
 from ..settings.checks import is_loopback
 from .database import current_kids
-from .findings import Finding, ok, problem, warning
+from .findings import Finding, counted, ok, problem, warning
 from .surroundings import days_left
 
 #: Seconds for one answer, and the most of it that is read, in bytes.
@@ -47,7 +47,7 @@ async def issuer(settings: Settings) -> Sequence[Finding]:
         seen = f"the published keys lack the current one, {', '.join(sorted(missing))}"
         advice = "is that another installation, or a cache that does not heed max-age?"
         return [*found, problem("jwks", seen, advice)]
-    return [*found, ok("jwks", f"{len(kids)} keys, the current one among them")]
+    return [*found, ok("jwks", f"{counted(len(kids), 'key')}, the current one among them")]
 
 
 async def _document(url: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from .. import storage
 from ..settings import Settings, secret_files, unknown_variables
 from ..settings.checks import is_loopback
-from .findings import Finding, ok, problem, warning
+from .findings import Finding, counted, ok, problem, warning
 
 #: A certificate that ends sooner than this is warned of, in days.
 CERTIFICATE_DAYS = 21
@@ -45,7 +45,9 @@ def _files(settings: Settings) -> Sequence[Finding]:
         elif mode & stat.S_IWGRP:
             seen = f"{path} can be written by its group (mode {mode:04o})"
             found.append(warning("files", seen, f"chmod 640 {path}"))
-    return found or [ok("files", f"{len(paths)} files with secrets, for their owner alone")]
+    return found or [
+        ok("files", f"{counted(len(paths), 'file')} with secrets, for the owner alone")
+    ]
 
 
 async def proxies(settings: Settings) -> Sequence[Finding]:
@@ -133,7 +135,7 @@ def days_left(check: str, end: datetime) -> Finding:
     days = (end - datetime.now(UTC)).days
     if days < 0:
         return problem(check, f"the certificate ended on {end:%Y-%m-%d}", "renew it")
-    seen = f"the certificate is good for {days} days"
+    seen = f"the certificate is good for {counted(days, 'day')}"
     if days < CERTIFICATE_DAYS:
         return warning(check, seen, "renew it, and see why nothing did so by itself")
     return ok(check, seen)

@@ -2,10 +2,11 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, text
@@ -20,6 +21,9 @@ from .schema import current_revision
 from .tables import api_keys
 from .urls import SqliteFile, parse_url
 
+#: How often a server is asked for its time.
+CLOCK_READ = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Slots:
@@ -30,20 +34,31 @@ class Slots:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseClock:
+    """How far a server's clock is `ahead` of this machine's (negative: behind), in seconds.
+
+    It is known up to `unsure` seconds: half a round trip.
+    """
+
+    ahead: float
+    unsure: float
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseFacts:
     """What a database says of itself.
 
     `product` is its name, `version` its number; `slots` is None where there is no limit.
-    `revision` is the schema's, None without one.
+    `revision` is the schema's, None without one. `clock` is None where it is this machine's.
     """
 
     product: str
     version: tuple[int, ...]
-    now: datetime
     revision: str | None
     in_recovery: bool = False
     read_only: bool = False
     slots: Slots | None = None
+    clock: DatabaseClock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +112,11 @@ async def looking(url: str, *, wait: float = 2.0) -> AsyncIterator[AsyncConnecti
 async def database_facts(url: str) -> DatabaseFacts:
     """Raises Unavailable, and StorageNotReady for a file that is not there."""
     async with looking(url) as connection:
-        now = (await connection.execute(select(db_now()))).scalar_one()
         revision = await connection.run_sync(current_revision)
         if connection.dialect.name == "sqlite":
             version = (await connection.execute(text("SELECT sqlite_version()"))).scalar_one()
             only = (await connection.execute(text("PRAGMA query_only"))).scalar_one()
-            return DatabaseFacts("SQLite", _number(version), now, revision, read_only=bool(only))
+            return DatabaseFacts("SQLite", _number(version), revision, read_only=bool(only))
         shown = (
             await connection.execute(
                 text(
@@ -125,12 +139,25 @@ async def database_facts(url: str) -> DatabaseFacts:
         return DatabaseFacts(
             "PostgreSQL",
             _number(shown.version),
-            now,
             revision,
             shown.in_recovery,
             shown.read_only,
             Slots(allowed, shown.taken),
+            await _clock(connection),
         )
+
+
+async def _clock(connection: AsyncConnection) -> DatabaseClock:
+    """By the shortest of a few round trips."""
+    measured = []
+    # The first one prepares the statement, too, and is left out.
+    for _ in range(1 + CLOCK_READ):
+        before, started = datetime.now(UTC), time.perf_counter()
+        now = (await connection.execute(select(db_now()))).scalar_one()
+        half = (time.perf_counter() - started) / 2
+        middle = before + timedelta(seconds=half)
+        measured.append(DatabaseClock((now - middle).total_seconds(), half))
+    return min(measured[1:], key=lambda one: one.unsure)
 
 
 async def aging_keys(
