@@ -92,9 +92,26 @@ class TestCheck:
         broken = json.loads(done.stdout)["broken"]
         assert "api_keys.user_id: 1 name what is not there" in broken
 
+    @pytest.mark.parametrize("size", [0, 50, 4_096, 60_000, 150_000])
+    def test_1_a_copy_that_ends_early(
+        self, run: Run, tmp_path: Path, given: dict[str, str], size: int
+    ) -> None:
+        assert run("backup", "make", "copy.db", **given).returncode == 0
+        whole = (tmp_path / "copy.db").read_bytes()
+        assert len(whole) > size
+        (tmp_path / "broken.db").write_bytes(whole[:size])
+        done = run("backup", "check", "broken.db", **given)
+        assert done.returncode == 1
+        assert "broken: the copy is not whole" in done.stdout
+        assert "SQLITE_" not in done.stdout + done.stderr
+        told = json.loads(run("backup", "check", "broken.db", "--json", **given).stdout)
+        assert (told["good"], told["master_secret_opens_it"]) == (False, False)
+
     def test_1_no_database(self, run: Run, tmp_path: Path, given: dict[str, str]) -> None:
         (tmp_path / "text").write_text("no database at all, but long enough to be looked at")
-        assert run("backup", "check", "text", **given).returncode != 0
+        done = run("backup", "check", "text", **given)
+        assert done.returncode == 1
+        assert "the copy is not whole" in done.stdout
         assert run("backup", "check", "nowhere", **given).returncode == 1
         assert not (tmp_path / "nowhere").exists()
 

@@ -122,7 +122,25 @@ class TestWhatIsWrong:
         }
         assert found["settings"][0] == "warning"
         assert "KEYTURN_DATABASE_URL" in found["settings"][1]
+        for name in ("database", "redis", "mail", "issuer"):
+            assert "refuses connections" in found[name][1]
         assert "hunter2secret" not in done.stdout + done.stderr
+
+    def test_reasons_are_words(self, run: Run, sqlite_url: str, redis_server: RedisServer) -> None:
+        given = {"database_url": sqlite_url, "master_secret": prepare(sqlite_url).master_secret}
+        nobody = f"nowhere.invalid:{free_port()}"
+        given |= {"public_url": f"https://{nobody}", "mail_from": "iam@example.org"}
+        given |= {"smtp_url": f"smtp://{nobody}", "redis_url": f"redis://{nobody}/0"}
+        done = run("doctor", "--json", **given)
+        found = seen(done)
+        for name in ("redis", "mail", "issuer", "public_tls"):
+            assert "no address is known of" in found[name][1]
+        assert "Error" not in done.stdout
+        where = urlsplit(redis_server.url)
+        given["redis_url"] = f"redis://:hunter2@{where.hostname}:{where.port}/9"
+        found = seen(run("doctor", "--json", "--offline", **given))
+        assert found["redis"][0] == "problem"
+        assert found["redis"][1].startswith("Redis refused the password")
 
     def test_a_warning_fails_with_strict_only(self, run: Run, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path}/k.db"

@@ -77,7 +77,7 @@ def check(
 
         settings = settings_of(config, require=("master_secret",))
         facts = asyncio.run(copy_facts(url_of(copy)))
-        opens = _opens(settings, facts)
+        opens = facts.revision is not None and _opens(settings, facts)
         good = not facts.broken and opens
         if as_json:
             print(json.dumps({**_told(facts), "master_secret_opens_it": opens, "good": good}))
@@ -153,8 +153,11 @@ def _told(facts: "CopyFacts") -> dict[str, object]:
 
 
 def _tell(facts: "CopyFacts", opens: bool) -> None:
+    if facts.revision is None:
+        print(f"broken: {'; '.join(facts.broken)}")
+        return
     newest = facts.newest_event
-    print(f"schema         {facts.revision or 'none'}")
+    print(f"schema         {facts.revision}")
     print(f"newest event   {newest.isoformat(timespec='seconds') if newest else 'none'}")
     print(f"master secret  {'opens it' if opens else 'does not open it'}")
     for name, count in facts.counts.items():

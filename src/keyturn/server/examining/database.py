@@ -195,7 +195,7 @@ async def keys(settings: Settings) -> Sequence[Finding]:
     if aging.expired.count:
         have = "has" if aging.expired.count == 1 else "have"
         found.append(ok(check, f"{aging.expired.count} {have} expired{_named(aging.expired)}"))
-    return found or [ok(check, "all are used, and none expires soon")]
+    return found or [ok(check, "none expires soon, none is unused for long")]
 
 
 async def current_kids(settings: Settings) -> frozenset[str]:

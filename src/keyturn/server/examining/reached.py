@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from ..reasons import unreachable
 from ..settings import Settings
 from ..settings.checks import is_loopback
 from .database import current_kids
@@ -66,7 +67,7 @@ async def _document(url: str) -> dict[str, object]:
                     raise _Odd(f"{url} answers with more than {ANSWER_BYTES} bytes")
             document = httpx.Response(answer.status_code, content=body).json()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _Odd(f"{url} cannot be reached: {type(error).__name__}") from error
+        raise _Odd(unreachable(url, error) or f"{url} does not answer by HTTP") from error
     except ValueError as error:
         raise _Odd(f"{url} answers {answer.status_code}, and no JSON") from error
     if answer.status_code != 200 or not isinstance(document, dict):
@@ -88,7 +89,8 @@ async def public_tls(settings: Settings) -> Sequence[Finding]:
         seen = f"clients do not trust the certificate: {error.verify_message}"
         return [problem(check, seen, "serve the whole chain, for that host, and renew it in time")]
     except OSError as error:
-        return [problem(check, f"no TLS at {url.netloc}: {type(error).__name__}", "see the proxy")]
+        seen = unreachable(url.netloc, error) or f"no TLS at {url.netloc}"
+        return [problem(check, seen, "see the proxy")]
     try:
         shown = writer.get_extra_info("ssl_object").getpeercert()
     finally:
@@ -123,7 +125,7 @@ def _mail(smtp_url: str) -> Finding:
             code, _ = smtp.ehlo()
             starttls = smtp.has_extn("starttls")
     except (OSError, smtplib.SMTPException) as error:
-        seen = f"{where} does not greet: {type(error).__name__}"
+        seen = unreachable(where, error) or f"{where} does not greet as a mail server"
         return problem("mail", seen, "see KEYTURN_SMTP_URL; invitations go without mail until then")
     if code != 250:
         return problem("mail", f"{where} answers EHLO by {code}", "see the mail server")

@@ -45,9 +45,8 @@ def _files(settings: Settings) -> Sequence[Finding]:
         elif mode & stat.S_IWGRP:
             seen = f"{path} can be written by its group (mode {mode:04o})"
             found.append(warning("files", seen, f"chmod 640 {path}"))
-    return found or [
-        ok("files", f"{counted(len(paths), 'file')} with secrets, for the owner alone")
-    ]
+    whole = f"{counted(len(paths), 'file')} with secrets, for the owner alone"
+    return found or [ok("files", whole)]
 
 
 async def proxies(settings: Settings) -> Sequence[Finding]:

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from ..domain.errors import Unavailable
-from .redis import Link, RedisFault, RedisRefusal
+from .redis import Link, RedisFault, RedisRefusal, told
 from .redis_addresses import check_url
 
 #: How often it is asked something small, to know how long it takes.
@@ -44,10 +44,8 @@ async def redis_facts(url: str, *, timeout: float, patience: float) -> RedisFact
                 return await _looked_at(link)
             finally:
                 await link.close()
-    except RedisFault as fault:
-        raise Unavailable(f"Redis: {fault}") from fault
-    except TimeoutError as error:
-        raise Unavailable("Redis does not answer in time") from error
+    except (RedisFault, TimeoutError) as fault:
+        raise Unavailable(told(fault)) from fault
 
 
 async def _looked_at(link: Link) -> RedisFacts:

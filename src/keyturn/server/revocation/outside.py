@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from ..domain.errors import Unavailable
 from ..domain.model import Revocation, RevocationKind
-from .redis import Link, RedisFault
+from .redis import Link, RedisFault, told
 from .redis_addresses import check_url
 
 _RECORDED = "{keyturn}:recorded:"
@@ -58,7 +58,5 @@ class RedisMemory:
                     yield link
                 finally:
                     await link.close()
-        except RedisFault as fault:
-            raise Unavailable(f"Redis: {fault}") from fault
-        except TimeoutError as error:
-            raise Unavailable("Redis does not answer in time") from error
+        except (RedisFault, TimeoutError) as fault:
+            raise Unavailable(told(fault)) from fault

@@ -28,10 +28,11 @@ from datetime import datetime
 from typing import Any
 
 from redis.asyncio import Connection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from ..domain.model import Revocation
 from ..domain.revocations import Subject
+from ..reasons import unreachable
 from .redis_addresses import connector
 from .redis_entries import COMPLETE, MARKER, MERGE, PREFIX, decode, key, subject_of, writes
 
@@ -46,6 +47,13 @@ LONGEST_FILLING = 600_000
 
 class RedisFault(Exception):
     """Redis did not do what it was asked in time. The text is fit for the log."""
+
+
+def told(fault: RedisFault | TimeoutError) -> str:
+    """What is wrong with Redis, in words for who set it up."""
+    if isinstance(fault.__cause__, AuthenticationError):
+        return "Redis refused the password"
+    return unreachable("Redis", fault) or f"Redis: {fault}"
 
 
 class RedisRefusal(RedisFault):

@@ -13,9 +13,9 @@ from sqlalchemy import Table, and_, func, inspect, literal, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from ..domain.errors import StorageNotReady
+from ..domain.errors import StorageNotReady, Unavailable
 from .engine import connect_postgres
-from .faults import translated
+from .faults import is_damage, translated
 from .schema import REVISIONS, current_revision
 from .tables import api_keys, audit_events, metadata, signing_keys, tenant_tree, tenants
 from .urls import SqliteFile, parse_url
@@ -127,7 +127,27 @@ async def reading(url: str) -> AsyncIterator[AsyncConnection]:
 
 
 async def copy_facts(url: str) -> CopyFacts:
-    """Looks at a copy without changing it. Raises Unavailable and StorageNotReady."""
+    """Looks at a copy without changing it. Raises Unavailable and StorageNotReady.
+
+    A file that is damaged so that nothing can be read has no revision, and says so in `broken`.
+    """
+    target = parse_url(url)
+    if isinstance(target, SqliteFile) and target.path.is_file() and not target.path.stat().st_size:
+        return _unreadable("the copy is not whole: it is empty")
+    try:
+        return await _looked_at(url)
+    except Unavailable as error:
+        if not is_damage(error):
+            raise
+        why = "the file ends early, is damaged, or is none of SQLite's"
+        return _unreadable(f"the copy is not whole: {why}")
+
+
+def _unreadable(why: str) -> CopyFacts:
+    return CopyFacts(None, {}, None, (why,), {}, ())
+
+
+async def _looked_at(url: str) -> CopyFacts:
     async with reading(url) as connection:
         revision = await connection.run_sync(current_revision)
         names = await connection.run_sync(lambda c: set(inspect(c).get_table_names()))

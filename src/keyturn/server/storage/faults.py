@@ -5,8 +5,6 @@ constraints stay `sqlalchemy.exc.IntegrityError` (repositories use ON CONFLICT w
 names an outcome), and mistakes in the SQL stay what they are: a 503 would hide them.
 """
 
-import errno
-import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from typing import Any
 from sqlalchemy import exc
 
 from ..domain.errors import Contended, KeyturnError, Unavailable
+from ..reasons import unreachable
 
 # SQLSTATE classes that blame the statement, not the server: no data, cardinality, data,
 # integrity, syntax and access.
@@ -28,6 +27,9 @@ _CONTENDED = ("40P01", "40001", "55P03")
 
 # SQLite's result codes for a wrong statement: ERROR, CONSTRAINT, MISMATCH, MISUSE, RANGE.
 _SQLITE_STATEMENT_FAULTS = (1, 19, 20, 21, 25)
+
+# CORRUPT and NOTADB; and IOERR_SHORT_READ, of a file that ends within a page.
+_SQLITE_DAMAGE, _SHORT_READ = (11, 26), 522
 
 _SQLITE_ERRORS = (sqlite3.Error, OSError, TimeoutError)
 
@@ -89,22 +91,18 @@ def connecting(where: str, database: str) -> Iterator[None]:
                 why = f"{server} has no more connections to give"
             case asyncpg.TargetServerAttributeNotMatched():
                 why = f"{server} takes no writes"
-            case socket.gaierror():
-                why = f"no address is known of {server}"
-            case TimeoutError():
-                why = f"{server} does not answer"
-            case OSError() if _refused(error):
-                why = f"{server} refuses connections"
             case _:
-                why = f"{server}: {_describe(error)}"
+                why = unreachable(server, error) or f"{server}: {_describe(error)}"
         raise Unavailable(why) from error
 
 
-def _refused(error: OSError) -> bool:
-    # Of several addresses, asyncio tells the errors as one text.
-    return isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(
-        error
-    )
+def is_damage(error: BaseException) -> bool:
+    """Whether `Unavailable` was raised for an SQLite file that is not whole, or none at all."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, sqlite3.Error):
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    code = getattr(cause, "sqlite_errorcode", None)
+    return code is not None and (code == _SHORT_READ or code & 0xFF in _SQLITE_DAMAGE)
 
 
 def is_fault(error: BaseException) -> bool:
