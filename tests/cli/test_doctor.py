@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import socket
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+import respx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,14 +24,16 @@ from cryptography.x509.oid import NameOID
 
 from keyturn.server import storage
 from keyturn.server.domain.ids import new_id
-from keyturn.server.examining import Level, counted, examine
+from keyturn.server.examining import Level, asked_for, counted, examine
 from keyturn.server.examining import database as examining_database
 from keyturn.server.parts import open_memory, open_parts
 from keyturn.server.settings import Settings
 from keyturn.server.storage import facts as facts_module
+from keyturn.server.storage.engine import connect_postgres
 from keyturn.server.storage.facts import DatabaseClock, DatabaseFacts
 from tests.cli.conftest import Done, Run
 from tests.databases import database
+from tests.http.leaks import Scanner, document
 from tests.live_server import Live, live, new_master_secret, prepare
 from tests.live_server import run as finish
 from tests.servers import PostgresServer, RedisServer, free_port
@@ -226,6 +231,91 @@ async def _remember(settings: Settings, event_id: str) -> None:
     await memory.keep(root.id, event_id)
 
 
+class TestTraces:
+    def test_a_collector_that_takes_connections(self, run: Run, sqlite_url: str) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as collector:
+            found = _optional(run, sqlite_url, otlp_endpoint=_at(collector))
+        assert found["traces"][0] == "ok"
+
+    def test_a_warning_for_nobody_there(self, run: Run, sqlite_url: str) -> None:
+        where = f"127.0.0.1:{free_port()}"
+        level, text = _optional(run, sqlite_url, otlp_endpoint=f"http://{where}")["traces"]
+        assert level == "warning"
+        assert text.startswith(f"{where} refuses connections")
+
+    def test_1_without_what_sends_them(
+        self, run: Run, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        find = importlib.util.find_spec
+
+        def missing(name: str, package: str | None = None) -> Any:
+            if name.startswith("opentelemetry"):
+                raise ModuleNotFoundError(name)
+            return find(name, package)
+
+        monkeypatch.setattr(importlib.util, "find_spec", missing)
+        found = _optional(run, sqlite_url, otlp_endpoint="http://127.0.0.1:4318")
+        assert found["traces"][0] == "problem"
+        assert "pip install 'keyturn[tracing]'" in found["traces"][1]
+
+    def test_nothing_where_none_are_asked_for(self, run: Run, sqlite_url: str) -> None:
+        assert not {"traces", "leak_keys"} & set(_optional(run, sqlite_url))
+
+
+class TestLeakKeys:
+    def test_a_file(self, run: Run, sqlite_url: str, tmp_path: Path) -> None:
+        file = tmp_path / "keys.json"
+        file.write_text(json.dumps(document(Scanner("one"))))
+        found = _optional(run, sqlite_url, leak_keys_file=str(file))
+        assert found["leak_keys"] == ("ok", f"{file} has 1 key")
+        file.write_text('{"public_keys": [{"key_identifier": "x", "key": "none"}]}')
+        level, text = _optional(run, sqlite_url, leak_keys_file=str(file))["leak_keys"]
+        assert level == "warning"
+        assert "no key on P-256" in text
+
+    def test_a_url_that_cannot_be_read(self, run: Run, sqlite_url: str) -> None:
+        url = f"http://127.0.0.1:{free_port()}/keys"
+        given = {"database_url": sqlite_url, "master_secret": prepare(sqlite_url).master_secret}
+        level, text = seen(run("doctor", "--json", leak_keys_url=url, **given))["leak_keys"]
+        assert level == "warning"
+        assert text.startswith(f"{url} refuses connections")
+        assert "leak_keys" not in _optional(run, sqlite_url, leak_keys_url=url)
+
+    @pytest.mark.parametrize(
+        ("answer", "level", "said"),
+        [
+            (httpx.Response(404), "warning", "another answer than the keys"),
+            (httpx.Response(200, content=b"<html>"), "warning", "no JSON"),
+            (httpx.ReadTimeout("ada"), "warning", "cannot be read"),
+        ],
+    )
+    @respx.mock
+    async def test_what_is_no_document_of_keys(
+        self, answer: httpx.Response | Exception, level: str, said: str
+    ) -> None:
+        respx.get("https://keys.example/keys").mock(
+            **{"side_effect" if isinstance(answer, Exception) else "return_value": answer}
+        )
+        settings = Settings(
+            database_url="sqlite:///x.db",
+            master_secret=new_master_secret(),
+            leak_keys_url="https://keys.example/keys",
+        )
+        found = await asked_for.leak_keys_url(settings)
+        assert [(one.level.value, said in one.seen) for one in found] == [(level, True)]
+
+
+def _optional(run: Run, url: str, **more: str) -> Seen:
+    secret = new_master_secret()
+    return seen(
+        run("doctor", "--json", "--offline", database_url=url, master_secret=secret, **more)
+    )
+
+
+def _at(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
 class TestTheClock:
     @pytest.mark.parametrize(
         ("ahead", "unsure", "level", "said"),
@@ -267,7 +357,7 @@ class TestTheClock:
     async def test_the_time_of_connecting_is_no_skew(
         self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        connect = facts_module.connect_postgres
+        connect = connect_postgres
 
         async def slowly(*args: Any, **more: Any) -> Any:
             await asyncio.sleep(0.3)

@@ -21,7 +21,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 def doctor(
     strict: Annotated[bool, typer.Option("--strict", help="Let warnings fail, too.")] = False,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not ask the service itself over HTTP.")
+        bool, typer.Option("--offline", help="Ask nobody over HTTP, the service itself neither.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: ConfigOption = None,
@@ -29,8 +29,9 @@ def doctor(
     """Look at the whole installation: what is well, what will not be, and what to do.
 
     Settings and the files they name, database, Redis, what the master secret opens, signing keys,
-    API keys, the issuer as clients reach it, TLS, proxies, mail. Nothing is changed, and no secret
-    is shown. Run it where the service runs, with the same settings.
+    API keys, the issuer as clients reach it, TLS, proxies, mail, where traces go, keys for leak
+    reports. Nothing is changed, and no secret is shown. Run it where the service runs, with the
+    same settings.
 
     Exit codes: 0 no problem (with --strict: no warning either), 1 problems, 2 the settings are
     wrong, so that nothing could be looked at.

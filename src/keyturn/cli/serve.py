@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-import importlib.util
+import importlib
 import os
 import signal
 import socket
@@ -215,13 +215,9 @@ def listen(host: str, port: int, *, hint: str) -> socket.socket:
 
 def need_tracing(settings: "Settings") -> None:
     """Raises Problem when traces are asked for and what sends them is not installed."""
-    if not settings.otlp_endpoint:
-        return
-    try:
-        found = importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http")
-    except ModuleNotFoundError:
-        found = None
-    if found is None or importlib.util.find_spec("opentelemetry.sdk") is None:
+    from ..server.spans import can_trace
+
+    if settings.otlp_endpoint and not can_trace():
         raise Problem(
             "KEYTURN_OTLP_ENDPOINT needs more: pip install 'keyturn[tracing]' (in a clone"
             " '.[tracing]')"

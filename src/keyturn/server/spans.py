@@ -5,6 +5,7 @@ request is traced (`telemetry.tracing`). What a span says is a word of this code
 statement, no query string, no name of anybody.
 """
 
+import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -64,6 +65,15 @@ def span(
     if request is None:
         return _NOTHING
     return request.child(name, attributes, outward=outward)
+
+
+def can_trace() -> bool:
+    """Whether what sends traces is installed: the extra `tracing`."""
+    try:
+        found = importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http")
+        return found is not None and importlib.util.find_spec("opentelemetry.sdk") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 # Later versions may say more behind it (4.3); how much more is looked at is bounded.

@@ -6,6 +6,7 @@
 | `database` | the database, and what is stored in it under the master secret |
 | `installation` | whether a node may start on it: set up, and no restored copy |
 | `shared_list` | Redis |
+| `asked_for` | what only some ask for: a collector of traces, keys for leak reports |
 | `reached` | the service as clients reach it: issuer, keys, TLS; the mail server |
 
 Nothing is changed anywhere. Each check has its own time, and one that fails stops no other one.
@@ -16,7 +17,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from ..domain.errors import KeyturnError, Unavailable
 from ..settings import Settings
-from . import database, installation, reached, shared_list, surroundings
+from . import asked_for, database, installation, reached, shared_list, surroundings
 from .findings import Finding, Level, counted, problem
 
 __all__ = ["PATIENCE", "Finding", "Level", "counted", "examine"]
@@ -32,6 +33,8 @@ _HERE: tuple[tuple[str, Check], ...] = (
     ("tls", surroundings.certificate),
     ("redis", shared_list.redis),
     ("mail", reached.mail),
+    ("traces", asked_for.traces),
+    ("leak_keys", asked_for.leak_keys_file),
 )
 #: Once it is known that the database can be read.
 _STORED: tuple[tuple[str, Check], ...] = (
@@ -43,6 +46,7 @@ _STORED: tuple[tuple[str, Check], ...] = (
 _OVER_HTTP: tuple[tuple[str, Check], ...] = (
     ("issuer", reached.issuer),
     ("public_tls", reached.public_tls),
+    ("leak_keys", asked_for.leak_keys_url),
 )
 
 
