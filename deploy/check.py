@@ -5,6 +5,7 @@ A tool that is not on this machine is told, and is no failure; with `--all` it i
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,13 +31,18 @@ class Wrong(Exception):
     """A check failed. Its text is what the tool said."""
 
 
-def run(*command: str | Path) -> str:
-    """What a tool printed. Raises MissingTool and Wrong."""
+def run(*command: str | Path, **variables: str | Path) -> str:
+    """What a tool printed, with more in its environment. Raises MissingTool and Wrong."""
     program = shutil.which(command[0], path=PLACES)
     if program is None:
         raise MissingTool(str(command[0]))
     done = subprocess.run(  # noqa: S603
-        [program, *command[1:]], check=False, capture_output=True, text=True, timeout=SECONDS
+        [program, *command[1:]],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env={**os.environ, **{name: str(value) for name, value in variables.items()}},
     )
     if done.returncode:
         raise Wrong((done.stdout + done.stderr).strip())
@@ -60,10 +66,18 @@ def scripts() -> None:
         run("sh", "-n", script)
 
 
-def overlays() -> None:
+#: A context that names no server. Without any, some builds of kubectl ask this machine's port 8080
+#: for its version, whatever they are to do.
+NO_SERVER = "apiVersion: v1\nkind: Config\ncurrent-context: none\n"
+
+
+def overlays() -> str:
     """kubernetes/overlays/, put together by kubectl, then one with all that they leave out."""
     kubernetes = DEPLOY.resolve() / "kubernetes"
+    unknown: set[str] = set()
     with tempfile.TemporaryDirectory() as directory:
+        config = Path(directory) / "config"
+        config.write_text(NO_SERVER)
         everything = Path(directory).resolve() / "everything"
         everything.mkdir()
         parts = {
@@ -74,28 +88,33 @@ def overlays() -> None:
         (everything / "kustomization.yaml").write_text(json.dumps(named))
         for overlay in [*sorted((kubernetes / "overlays").iterdir()), everything]:
             rendered = Path(directory) / f"{overlay.name}.yaml"
-            rendered.write_text(run("kubectl", "kustomize", overlay))
-            _kinds(rendered)
+            rendered.write_text(run("kubectl", "kustomize", overlay, KUBECONFIG=config))
+            unknown |= _kinds(rendered)
+    return _unknown(unknown)
 
 
-def manifests() -> None:
+def manifests() -> str:
     """kubernetes/base/, file by file."""
+    unknown: set[str] = set()
     for file in sorted((DEPLOY / "kubernetes" / "base").glob("*.yaml")):
         if file.name != "kustomization.yaml":
-            _kinds(file)
+            unknown |= _kinds(file)
+    return _unknown(unknown)
 
 
-def _kinds(file: Path) -> None:
+def _kinds(file: Path) -> set[str]:
+    """The kinds that are not Kubernetes' own, whose schema nobody has here."""
     said = run("kubernetes-validate", "--strict", file)
     if "passed" not in said:
         raise Wrong(f"nothing was checked in {file.name}: {said}")
-    # A kind that is not Kubernetes' own, whose schema nobody has here.
-    for line in said.splitlines():
-        if line.startswith("WARN"):
-            print(f"  {file.name}: {line.rpartition(file.name)[2].strip()}")
+    return set(re.findall(r"Couldn't find schema for kind (\w+)", said))
 
 
-def unit() -> None:
+def _unknown(kinds: set[str]) -> str:
+    return f"not checked: {', '.join(sorted(kinds))}, of which no schema is known" if kinds else ""
+
+
+def unit() -> str:
     """systemd/keyturn.service, its hardening too."""
     shipped = (DEPLOY / "systemd" / "keyturn.service").read_text()
     with tempfile.TemporaryDirectory() as directory:
@@ -107,7 +126,9 @@ def unit() -> None:
         said = run(
             *("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", file)
         )
-        print(f"  {said.strip().splitlines()[-1].strip('→ ')}")
+        # Its last line says how much in tenths of ten, then a word for it.
+        found = re.search(r"([\d.]+) \w+\W*$", said)
+        return f"exposed by {found[1]} of 10" if found else ""
 
 
 def nginx() -> None:
@@ -140,18 +161,17 @@ def _nginx(prefix: Path, upstreams: Path) -> None:
         raise Wrong(said)
 
 
-def rules() -> None:
+def rules() -> str:
     """prometheus/*.rules.yaml."""
     files = sorted((DEPLOY / "prometheus").glob("*.rules.y*ml"))
-    print(f"  {len(files)} files")
     if files:
         run("promtool", "check", "rules", *files)
+    return _counted(files)
 
 
-def dashboards() -> None:
+def dashboards() -> str:
     """grafana/*.json, for being JSON with panels."""
     files = sorted((DEPLOY / "grafana").glob("*.json"))
-    print(f"  {len(files)} files")
     for file in files:
         try:
             document = json.loads(file.read_text())
@@ -159,9 +179,17 @@ def dashboards() -> None:
             raise Wrong(f"{file.name}: {error}") from None
         if not document.get("panels"):
             raise Wrong(f"{file.name} has no panels")
+    return _counted(files)
 
 
-CHECKS: Sequence[Callable[[], None]] = (
+def _counted(files: Sequence[Path]) -> str:
+    return "1 file" if len(files) == 1 else f"{len(files)} files"
+
+
+#: What is to be said beside "checked", if anything.
+Check = Callable[[], str | None]
+
+CHECKS: Sequence[Check] = (
     image,
     compose,
     scripts,
@@ -174,12 +202,12 @@ CHECKS: Sequence[Callable[[], None]] = (
 )
 
 
-def failures(checks: Iterable[Callable[[], None]], *, everything: bool) -> Iterator[str]:
+def failures(checks: Iterable[Check], *, everything: bool) -> Iterator[str]:
     """Runs each, says what became of it, and gives the names of those that failed."""
     for check in checks:
         what = (check.__doc__ or check.__name__).partition("\n")[0].rstrip(".")
         try:
-            check()
+            note = check()
         except MissingTool as missing:
             print(f"NOT CHECKED: {what}: {missing} is not on this machine", flush=True)
             if everything:
@@ -188,7 +216,7 @@ def failures(checks: Iterable[Callable[[], None]], *, everything: bool) -> Itera
             print(f"WRONG: {what}:\n{wrong}", flush=True)
             yield check.__name__
         else:
-            print(f"checked: {what}", flush=True)
+            print(f"checked: {what}{f'; {note}' if note else ''}", flush=True)
 
 
 def main() -> int:
