@@ -293,9 +293,7 @@ class TestLeakKeys:
     async def test_what_is_no_document_of_keys(
         self, answer: httpx.Response | Exception, level: str, said: str
     ) -> None:
-        respx.get("https://keys.example/keys").mock(
-            **{"side_effect" if isinstance(answer, Exception) else "return_value": answer}
-        )
+        respx.get("https://keys.example/keys").mock(side_effect=[answer])
         settings = Settings(
             database_url="sqlite:///x.db",
             master_secret=new_master_secret(),
