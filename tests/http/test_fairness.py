@@ -90,3 +90,24 @@ class TestManagement:
         assert len(order) < FLOOD
         assert len(order) - before - 1 <= MOST_BEFORE
         assert set(await asyncio.gather(*flood)) == {200}
+
+    async def test_200_however_many_keys_the_other_tenant_has(self, small: Running) -> None:
+        """Its tokens name no tenant: whose they are is what is known of their keys."""
+        keys = [await small.add_key() for _ in range(FLOOD // 2)]
+        floods = [(await small.exchange(key=key))["access_token"] for key in keys]
+        few = await small.exchange(key=small.demo.platform.key, user=small.admin[0])
+        order: list[str] = []
+
+        async def sessions(token: str, whose: str) -> int:
+            answer = await small.get("/iam/users/me/sessions", token)
+            order.append(whose)
+            return answer.status_code
+
+        flood = [asyncio.create_task(sessions(token, "flood")) for token in floods * 2]
+        while not order:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        before = len(order)
+        assert await sessions(few["access_token"], "few") == 200
+        assert len(order) < FLOOD
+        assert len(order) - before - 1 <= MOST_BEFORE
+        assert set(await asyncio.gather(*flood)) == {200}

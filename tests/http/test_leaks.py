@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import respx
 
@@ -16,6 +17,7 @@ from keyturn.server import wiring
 from keyturn.server.domain.errors import Unavailable
 from keyturn.server.domain.model import UserKind
 from keyturn.server.domain.permissions import TENANT_ADMIN
+from keyturn.server.leak_keys import MOST_WAITING
 from keyturn.server.services.leak_reports import MOST_ASKED, MOST_ENTRIES, MOST_URL
 from keyturn.server.services.ports import Mail
 from keyturn.server.storage.store import DatabaseStore
@@ -450,6 +452,42 @@ class TestWhoIsBelieved:
             router.get(URL).respond(json=document(scanner))
             assert labels(await scanner.report(service, entry(key.text))) == ["true_positive"]
         assert not await works(service, key)
+
+    async def test_who_waits_for_the_keys_is_in_nobodys_way(
+        self, start: Start, scanner: Scanner
+    ) -> None:
+        service = await start(leak_keys_url=URL, max_in_flight=1)
+        ready = asyncio.Event()
+
+        async def hangs(_: httpx.Request) -> httpx.Response:
+            await ready.wait()
+            return httpx.Response(200, json=document(scanner))
+
+        with respx.mock(assert_all_mocked=False) as router:
+            route = router.get(URL).mock(side_effect=hangs)
+            waiting = []
+            for _ in range(MOST_WAITING):
+                waiting.append(asyncio.create_task(scanner.report(service, entry("x"))))
+                await asyncio.sleep(0.05)
+            answer = await scanner.report(service, entry("x"))
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            assert (await service.get("/.well-known/jwks.json")).status_code == 200
+            await service.exchange()
+            ready.set()
+            answers = await asyncio.gather(*waiting)
+        assert route.call_count == 1
+        assert {answer.status_code for answer in answers} <= {200, 503}
+        assert 200 in {answer.status_code for answer in answers}
+
+    async def test_429_for_who_sends_many_that_are_not_signed(
+        self, start: Start, scanner: Scanner, keys_file: Path
+    ) -> None:
+        service = await start(leak_keys_file=keys_file, limit_failures_per_address="2/hour")
+        headers = Scanner("unknown").headers(b"[]")
+        assert (await post(service, b"[]", headers)).status_code == 403
+        assert (await post(service, b"[]", {})).status_code == 403
+        assert (await post(service, b"[]", headers)).status_code == 429
+        assert (await scanner.report(service, entry("x"))).status_code == 429
 
     async def test_400_a_repeated_header(self, watched: Running, scanner: Scanner) -> None:
         body = b"[]"

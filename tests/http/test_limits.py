@@ -9,6 +9,7 @@ import pytest
 
 from keyturn.server.services.ports import AuditFilter, Slice
 from tests.http.conftest import Running
+from tests.http.leaks import other_secret
 
 Start = Callable[..., Awaitable[Running]]
 
@@ -116,6 +117,25 @@ class TestFailuresPerAddress:
             for path in ("/iam/users/me", "/iam/auth/verify"):
                 assert (await service.get(path, token)).status_code == 401
         await service.exchange()
+
+    async def test_invented_keys_that_are_to_be_revoked(self, start: Start) -> None:
+        """They are no error, and guesses all the same: 200 below the limit, 429 above it."""
+        service = await start(limit_failures_per_address="2/hour")
+        key = await service.add_key()
+        rotated = await service.add_key()
+        await service.administer("POST", f"/api-keys/{rotated.key_id}/rotate", service.acme, {})
+
+        async def revoke(token: str) -> httpx.Response:
+            return await service.client.post("/iam/auth/revoke", data={"token": token})
+
+        # What is no key costs nothing, and what was one was not guessed.
+        for text in ("kt_x", "x", rotated.text, rotated.text):
+            assert (await revoke(text)).status_code == 200
+        for text in (service.service.parts.key_format.new().text, other_secret(key.text)):
+            answer = await revoke(text)
+            assert (answer.status_code, answer.content) == (200, b"")
+        expect_throttled(await revoke(other_secret(key.text)), "failures-per-address", 2)
+        expect_throttled(await revoke(key.text), "failures-per-address", 2)
 
     async def test_other_addresses_go_on(self, start: Start) -> None:
         service = await start(limit_failures_per_address="2/hour", trusted_proxies="127.0.0.0/8")
@@ -260,6 +280,13 @@ class TestManagement:
             assert answer.status_code == 200
 
 
+def fields_of(caplog: pytest.LogCaptureFixture, message: str) -> dict[str, str]:
+    """What stands beside the one line of that message."""
+    [record] = [record for record in caplog.records if record.getMessage() == message]
+    fields: dict[str, str] = record.__dict__["fields"]
+    return fields
+
+
 class TestTold:
     async def test_once_a_window_in_the_audit_trail_and_the_log(
         self, start: Start, caplog: pytest.LogCaptureFixture
@@ -276,6 +303,20 @@ class TestTold:
         assert data["why"] == "exchanges-per-key"
         assert data["count"] == 1
         assert caplog.text.count("throttled: exchanges-per-key") == 1
+        assert fields_of(caplog, "throttled: exchanges-per-key") == {
+            "address": "127.0.0.1",
+            "user_id": service.demo.user.id,
+            "key_id": service.demo.key.key_id,
+            "tenant_id": service.acme,
+        }
+
+    async def test_the_log_names_the_address_of_one_who_guesses(
+        self, start: Start, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        service = await start(limit_failures_per_address="1/hour")
+        await guess(service)
+        await guess(service)
+        assert fields_of(caplog, "throttled: failures-per-address") == {"address": "127.0.0.1"}
 
 
 class TestOff:

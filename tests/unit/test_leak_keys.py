@@ -21,6 +21,7 @@ from keyturn.server.domain.errors import Unavailable
 from keyturn.server.leak_keys import (
     GOOD_FOR,
     MOST_BYTES,
+    MOST_WAITING,
     PAUSE,
     LeakKeys,
     from_file,
@@ -151,7 +152,7 @@ class TestHowOften:
         assert not await believes(keys, Scanner("other"))
         assert route.call_count == 2
 
-    async def test_all_who_come_at_once_wait_for_one_read(
+    async def test_a_few_who_come_at_once_wait_for_one_read(
         self, router: respx.MockRouter, keys: LeakKeys, scanner: Scanner
     ) -> None:
         async def slowly(request: httpx.Request) -> httpx.Response:
@@ -159,7 +160,33 @@ class TestHowOften:
             return httpx.Response(200, json=document(scanner))
 
         route = router.get(URL).mock(side_effect=slowly)
-        assert all(await asyncio.gather(*(believes(keys, scanner) for _ in range(30))))
+        crowd = (believes(keys, scanner) for _ in range(MOST_WAITING))
+        assert all(await asyncio.gather(*crowd))
+        assert route.call_count == 1
+
+    async def test_503_at_once_for_more_and_the_read_goes_on(
+        self, router: respx.MockRouter, keys: LeakKeys, scanner: Scanner
+    ) -> None:
+        ready = asyncio.Event()
+
+        async def slowly(request: httpx.Request) -> httpx.Response:
+            await ready.wait()
+            return httpx.Response(200, json=document(scanner))
+
+        route = router.get(URL).mock(side_effect=slowly)
+        waiting = [asyncio.create_task(believes(keys, scanner)) for _ in range(MOST_WAITING)]
+        await asyncio.sleep(0)
+        for _ in range(20):
+            with pytest.raises(Unavailable) as caught:
+                await believes(keys, scanner)
+            assert caught.value.retry_after == leak_keys.READ_WAIT
+        for task in waiting:  # who asked is gone
+            task.cancel()
+        await asyncio.wait(waiting)
+        again = asyncio.create_task(believes(keys, scanner))
+        await asyncio.sleep(0)
+        ready.set()
+        assert await again
         assert route.call_count == 1
 
     async def test_a_new_key_is_found_and_one_taken_back_ends(

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import logging
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ PAUSE = 300.0
 GOOD_FOR = 3_600.0
 #: Seconds that reading them may take, and their size in bytes.
 READ_WAIT, MOST_BYTES = 5.0, 65_536
+#: Reports that may wait for them; others are told at once to come again.
+MOST_WAITING = 8
 _MOST_KEYS = 100
 
 _KEY_ID = re.compile(r"[0-9A-Za-z_-]{1,128}")
@@ -60,7 +63,8 @@ class LeakKeys:
         self._keys: Keys = {}
         self._tried_at: float | None = None
         self._read_at: float | None = None
-        self._turn = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting = 0
 
     async def verified(self, body: bytes, key_id: str, signature: str) -> bool:
         """Whether the key of that id signed `body`. Raises Unavailable without keys to tell by."""
@@ -77,15 +81,31 @@ class LeakKeys:
         return True
 
     async def _key(self, key_id: str) -> ec.EllipticCurvePublicKey | None:
-        if key_id not in self._believed():
-            async with self._turn:
-                if key_id not in self._believed() and self._pause() <= 0:
-                    await self._read()
+        if key_id not in self._believed() and (self._reading or self._pause() <= 0):
+            await self._news()
         known = self._believed()
         if key_id not in known and self._read_at != self._tried_at:
             retry_after = max(1, int(self._pause()))
             raise Unavailable("no keys to check leak reports with", retry_after=retry_after)
         return known.get(key_id)
+
+    async def _news(self) -> None:
+        """Until they are read: by one for all, who goes on when nobody waits any more."""
+        if self._waiting >= MOST_WAITING:
+            raise Unavailable(
+                "too many wait for the keys of leak reports", retry_after=math.ceil(READ_WAIT)
+            )
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+            self._reading.add_done_callback(self._is_read)
+        self._waiting += 1
+        try:
+            await asyncio.shield(self._reading)
+        finally:
+            self._waiting -= 1
+
+    def _is_read(self, _: asyncio.Task[None]) -> None:
+        self._reading = None
 
     def _believed(self) -> Keys:
         fresh = self._read_at is not None and self._clock() - self._read_at < GOOD_FOR

@@ -180,7 +180,9 @@ def wire(running: Running) -> Wired:
         catalogue=Catalogue(store, changes),
         imports=Imports(changes),
         explaining=Explaining(store, lookup, clock),
-        people=PeopleManagement(store, changes, passwords, lookup, parts.key_format),
+        people=PeopleManagement(
+            store, changes, passwords, lookup, parts.key_format, running.throttling
+        ),
         api_keys=ApiKeyManagement(store, changes, parts.key_format),
         own_keys=OwnKeys(store, changes, parts.key_format, lookup),
         sessions=SessionManagement(store, changes, settings.lifetimes),
@@ -203,7 +205,7 @@ def wire(running: Running) -> Wired:
         ),
     )
     addresses = Addresses(settings.trusted_proxies)
-    callers = Callers(signer, revocations, keys, store, clock)
+    callers = Callers(signer, revocations, keys, store, clock, lookup.home_of)
     published = Published(
         metadata=lambda: metadata(
             issuer=settings.issuer,

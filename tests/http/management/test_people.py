@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -22,9 +23,12 @@ from keyturn.server.domain.model import (
 )
 from keyturn.server.domain.permissions import EDITOR, TENANT_ADMIN, VIEWER
 from keyturn.server.services.management.invitations import code_hash
+from keyturn.server.services.management.people import MOST_WRONG
 from keyturn.server.tokens.passwords import Argon2Passwords
 from tests.http.conftest import Running
 from tests.http.management.conftest import Person, person
+
+Start = Callable[..., Awaitable[Running]]
 
 ADA = "ada@example.com"
 PASSWORD = "three small steps and a fence"
@@ -648,3 +652,64 @@ class TestLeave:
         me = await again(me)
         assert (await me.delete(f"/users/me/memberships/{service.globex}")).status_code == 404
         assert (await me.delete(f"/users/me/memberships/{service.acme}")).status_code == 204
+
+
+class TestGuesses:
+    """A human's password is no secret of 256 bits: few tries, and none of them free."""
+
+    async def known(self, start: Start, **limits: str) -> tuple[Running, Person, str]:
+        """Ada, who has an account, and the code of another invitation of hers."""
+        service = await start(**limits)
+        admin = await person(service, TENANT_ADMIN, service.acme)
+        me = await ada(service, admin)
+        return service, me, (await invited(admin, role=EDITOR.id))["code"]
+
+    async def test_429_for_one_user_before_anything_is_judged(self, start: Start) -> None:
+        service, me, code = await self.known(start, limit_failures_per_username="3/hour")
+        Counted.computed = 0
+        answers = await asyncio.gather(*(accept(service, code, OTHER) for _ in range(9)))
+        assert sorted(answer.status_code for answer in answers) == [400] * 3 + [429] * 6
+        answer = await accept(service, code)  # the right one
+        assert (answer.status_code, "retry-after" in answer.headers) == (429, True)
+        assert Counted.computed == 3
+        # What others do about an invitation keeps nobody from their own account.
+        change = {"current": PASSWORD, "new": OTHER}
+        assert (await me.post("/users/me/password", change)).status_code == 204
+
+    async def test_429_for_one_address_whoever_is_guessed_at(self, start: Start) -> None:
+        service, _, code = await self.known(start, limit_failures_per_address="2/hour")
+        assert (await accept(service, code, OTHER)).status_code == 400
+        assert (await accept(service, "kti_" + "0" * 43, OTHER)).status_code == 400
+        Counted.computed = 0
+        assert (await accept(service, code)).status_code == 429
+        assert Counted.computed == 0
+
+    async def test_400_ten_wrong_passwords_end_the_code_alone(
+        self, service: Running, admin: Person
+    ) -> None:
+        me = await ada(service, admin)
+        made = await invited(admin, role=EDITOR.id)
+        code = made["code"]
+        for _ in range(MOST_WRONG):
+            assert (await accept(service, code, OTHER)).status_code == 400
+        Counted.computed = 0
+        assert (await accept(service, code)).status_code == 400
+        assert Counted.computed == 0
+        assert await roles_in(service, me.user.id, service.acme) == {"viewer"}
+        await admin.delete(f"/invitations/{made['id']}")
+        other = (await invited(admin, role=EDITOR.id))["code"]
+        assert (await accept(service, other)).status_code == 201
+
+    async def test_429_for_the_password_that_is_to_be_changed(self, start: Start) -> None:
+        _, me, _ = await self.known(start, limit_failures_per_username="2/hour")
+        for status in (400, 400, 429):
+            answer = await me.post("/users/me/password", {"current": "wrong", "new": OTHER})
+            assert answer.status_code == status
+        answer = await me.post("/users/me/password", {"current": PASSWORD, "new": OTHER})
+        assert answer.status_code == 429
+
+    async def test_429_for_the_address_that_changes_passwords(self, start: Start) -> None:
+        _, me, _ = await self.known(start, limit_failures_per_address="1/hour")
+        for status in (400, 429):
+            answer = await me.post("/users/me/password", {"current": "wrong", "new": OTHER})
+            assert answer.status_code == status

@@ -2,7 +2,8 @@
 
 KeyturnError
 ├── Refusal          the caller's fault: a code, a public text, a private detail
-│   └── Ended        with a token of ours that was good once
+│   ├── Ended        with a token of ours that was good once
+│   └── Guessed      with a credential that is no good, whatever its code
 ├── Throttled        asked too often: answered 429, to be tried again later
 ├── Unavailable      our fault, or a store's: answered 503, to be tried again
 │   └── Contended    two transactions in each other's way: tried again by itself
@@ -74,6 +75,10 @@ class Unavailable(KeyturnError):
 
 class Ended(Refusal):
     """A token of ours that is good no more. Who shows it has guessed nothing."""
+
+
+class Guessed(Refusal):
+    """A credential that is no good: a password, a signature. It counts as a failure by any code."""
 
 
 class Throttled(KeyturnError):

@@ -14,6 +14,9 @@ from .addresses import Addresses
 #: As whom a caller wants to be taken, before that is known: a username, or a client's id.
 NAMED = "keyturn.named"
 
+#: Set by an answer that is no refusal, to what is a failure all the same.
+FAILED = "keyturn.failed"
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -33,10 +36,13 @@ class Limits:
             source = source_of(request)
             throttling.admit(source)
             try:
-                return await answer(request, source.address)
+                response = await answer(request, source.address)
             except Refusal as refusal:
                 throttling.refused(refusal, source, request.scope.get(NAMED))
                 raise
+            if FAILED in request.scope:
+                throttling.failed(source, request.scope.get(NAMED))
+            return response
 
         return limited
 

@@ -15,7 +15,7 @@ from .body import read_params
 from .caller import header, tenant_choice
 from .errors import NO_STORE, json_response
 from .fields import Id, Query
-from .limits import NAMED
+from .limits import FAILED, NAMED
 from .operation import Bearer, Call, Operation, Public
 
 #: The grants' short names, by what requests call them.
@@ -31,7 +31,7 @@ class TokenEndpoint(Protocol):
 class RevocationEndpoint(Protocol):
     """Ends tokens."""
 
-    async def revoke(self, call: OAuthCall) -> None: ...
+    async def revoke(self, call: OAuthCall) -> bool: ...
 
 
 class IntrospectionEndpoint(Protocol):
@@ -74,7 +74,8 @@ def token_operations(
         return answer
 
     async def revoke(call: Call) -> Response:
-        await revocations.revoke(await _oauth(call))
+        if not await revocations.revoke(await _oauth(call)):
+            call.request.scope[FAILED] = True
         return Response(status_code=200, headers=NO_STORE)
 
     async def introspect(call: Call) -> Response:

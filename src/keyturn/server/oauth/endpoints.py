@@ -27,9 +27,12 @@ class RevocationEndpoint:
     def __init__(self, revoking: Revoking) -> None:
         self._revoking = revoking
 
-    async def revoke(self, call: OAuthCall) -> None:
-        """Ends the token; says nothing of whether there was one (RFC 7009, 2.2)."""
-        await self._revoking.presented(_token(call), call.client, call.actor)
+    async def revoke(self, call: OAuthCall) -> bool:
+        """Ends the token; whoever sent it hears nothing of whether there was one (RFC 7009, 2.2).
+
+        False for an API key that never was one.
+        """
+        return await self._revoking.presented(_token(call), call.client, call.actor)
 
 
 class IntrospectionEndpoint:

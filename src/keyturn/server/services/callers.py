@@ -5,6 +5,7 @@ what is bound to a tenant takes a `TenantCaller`, never a bare tenant id (promis
 `Callers.own` is the way to what concerns the caller alone, in no tenant.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..domain import revocations as rules
@@ -119,12 +120,15 @@ class Callers:
         keys: RecentKeys,
         store: Store,
         clock: Clock,
+        home_of: Callable[[str], str],
     ) -> None:
+        """`home_of`: whose work is done for the bearer of a key's token (`Tenancy`)."""
         self._access = access
         self._revocations = revocations
         self._keys = keys
         self._store = store
         self._clock = clock
+        self._home_of = home_of
 
     async def of(self, bearer: str, *, for_anyone: bool = False) -> LiveToken:
         """The token in an Authorization header, verified and not revoked.
@@ -140,7 +144,8 @@ class Callers:
     ) -> Arrival:
         """A call with the token in its Authorization header, as `of`."""
         token = self._access.verify(bearer, for_anyone=for_anyone)
-        group.set(token.tenant_id or token.key_id)
+        # Not by what the token is for: who has many keys, or many tenants, has one turn.
+        group.set(self._home_of(token.key_id))
         found = await self._revocations.find(rules.subjects(token))
         if not found:
             return Arrival(LiveToken(token), address, endpoint)

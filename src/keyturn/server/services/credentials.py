@@ -61,6 +61,11 @@ class Evidence:
         return self.record is not None and self.why not in (_WRONG, _ROTATED)
 
     @property
+    def guessed(self) -> bool:
+        """Whether it looks like a key, and never was one."""
+        return self.presented is not None and self.why in (_NO_KEY, _WRONG)
+
+    @property
     def ends_old(self) -> bool:
         """Whether the old secret ends now, since the new one was used."""
         old = self.record.old_secret if self.record is not None else None

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from ..domain.errors import Code, Refusal
+from ..domain.errors import Code, Guessed, Refusal
 from ..domain.key_text import PREFIX as KEY_PREFIX
 from ..domain.key_text import key_parts
 from ..domain.trail import Actor
@@ -95,7 +95,7 @@ class LeakReports:
 
 def unsigned(detail: str) -> Refusal:
     """The one answer to every report that is not to be believed."""
-    return Refusal(Code.ACCESS_DENIED, "The report is not signed by a known key.", detail=detail)
+    return Guessed(Code.ACCESS_DENIED, "The report is not signed by a known key.", detail=detail)
 
 
 def _may_be_ours(text: str) -> bool:

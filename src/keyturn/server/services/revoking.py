@@ -45,20 +45,21 @@ class Revoking:
         self._lifetimes = lifetimes
         self._keys = keys
 
-    async def presented(self, text: str, client: ClientCredentials, actor: Actor) -> None:
+    async def presented(self, text: str, client: ClientCredentials, actor: Actor) -> bool:
         """Revokes the token in `text`; a refresh token takes its session with it, an API key all
         that it gave.
 
         To hold one is reason enough to end it. A client that names itself must be the one
         the token was issued to. Anything that is not a live token of ours is no error.
+        False for an API key that never was one: it counts as a failure, which nobody is told.
         Raises Refusal `invalid_client`.
         """
         if client.secret:
             await self._credentials.client(client, actor.address, tenants=())
         if text.startswith(KEY_PREFIX):
-            await self._keys.presented(text, client, actor)
-        else:
-            await self._end(text, client, actor, {})
+            return await self._keys.presented(text, client, actor)
+        await self._end(text, client, actor, {})
+        return True
 
     async def found(self, text: str, actor: Actor, finding: Finding) -> bool:
         """Revokes a token that was found. Whether it is one of ours."""

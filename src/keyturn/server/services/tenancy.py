@@ -19,6 +19,10 @@ class Tenancy:
         self._lookup = lookup
         self._homes: dict[str, str] = {}
 
+    def home_of(self, key_id: str) -> str:
+        """The key's home tenant; UNKNOWN until its record was read here."""
+        return self._homes.get(key_id, UNKNOWN)
+
     async def find(
         self,
         key_id: str,
@@ -28,7 +32,7 @@ class Tenancy:
         limit: int = 20,
     ) -> KeyRecord | None:
         """See `ports.KeyLookup`. What the task does from now on is the key's tenant's work."""
-        group.set(self._homes.get(key_id, UNKNOWN))
+        group.set(self.home_of(key_id))
         record = await self._lookup.find(key_id, tenants=tenants, after=after, limit=limit)
         if record is not None:
             group.set(record.home_tenant_id)

@@ -10,7 +10,7 @@ import logging
 import math
 
 from ..domain.addresses import folded_address
-from ..domain.errors import Code, Ended, Refusal, Throttled
+from ..domain.errors import Code, Ended, Guessed, Refusal, Throttled
 from ..domain.model import KeyRecord
 from ..domain.records import transient
 from ..domain.tokens import LiveToken
@@ -68,8 +68,13 @@ class Throttling:
         """After a call ended in `refusal`: counts it if it is a failure, and raises when that was
         one too many.
         """
-        if refusal.code not in FAILURES or isinstance(refusal, Ended):
+        if isinstance(refusal, Ended):
             return
+        if refusal.code in FAILURES or isinstance(refusal, Guessed):
+            self.failed(source, username)
+
+    def failed(self, source: Source, username: str | None) -> None:
+        """Counts a failure, and raises when it was one too many."""
         counters = self._counters
         for limit, counter, name in (
             ("failures-per-address", counters.failures_per_address, source.name),
@@ -78,6 +83,16 @@ class Throttling:
         ):
             if counter is not None and name and (wait := counter.hit(name)):
                 raise self._over(limit, counter, name, wait, source.address) from None
+
+    def password(self, whose: str, address: str | None, who: Who = NOBODY) -> None:
+        """Counts a try of a human's password, before it is judged: raises when there were too many.
+
+        It is no secret of 256 bits, so the right one is refused, too. `whose` names the human, and
+        the place where it is tried: so that nobody locks them out elsewhere.
+        """
+        counter, name = self._counters.failures_per_username, _hashed(f"password {whose}")
+        if counter is not None and (wait := counter.hit(name)):
+            raise self._over("failures-per-username", counter, name, wait, address, who)
 
     def exchange(self, record: KeyRecord, address: str | None) -> None:
         """Counts one token request that named a valid key. Raises before anything is spent."""
@@ -121,7 +136,14 @@ class Throttling:
         who: Who = NOBODY,
     ) -> Throttled:
         if not counter.told(name):
-            log.warning("throttled: %s", limit)
+            named = {
+                "address": address,
+                "user_id": who.user_id,
+                "key_id": who.key_id,
+                "tenant_id": who.tenant_id,
+            }
+            fields = {field: value for field, value in named.items() if value is not None}
+            log.warning("throttled: %s", limit, extra={"fields": fields})
             self._usage.note(
                 Note(
                     "request.throttled",

@@ -61,19 +61,21 @@ class LeakedKeys:
         self._changes = changes
         self._mailer = mailer
 
-    async def presented(self, text: str, client: ClientCredentials, actor: Actor) -> None:
+    async def presented(self, text: str, client: ClientCredentials, actor: Actor) -> bool:
         """Ends the key in `text`, which its holder sent. Anything but a live key is no error.
 
+        False for what looks like a key and never was one: somebody may be guessing.
         A client that names itself must be the key's. Raises Refusal `invalid_client`.
         """
         evidence = await self._credentials.examine(text, None, tenants=())
         if not evidence.proven:
-            return
+            return not evidence.guessed
         if client.client_id is not None and not evidence.named(client.client_id):
             raise bad_client("the key is another client's")
         record = evidence.key
         who = replace(actor, user_id=record.user_id, key_id=record.key_id)
         await self.tell([await self._end(record, who, HOLDER)])
+        return True
 
     async def found(self, text: str, actor: Actor, finding: Finding) -> LeakedKey | None:
         """Ends the key in `text`, which was found, and tells nobody yet.

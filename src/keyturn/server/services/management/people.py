@@ -4,19 +4,33 @@ from dataclasses import dataclass
 
 from ...domain.addresses import is_generated
 from ...domain.authority import whole_roles
-from ...domain.errors import Code, Refusal, conflict, invalid_request, not_found
+from ...domain.errors import Code, Guessed, Refusal, conflict, invalid_request, not_found
 from ...domain.ids import new_id, parse_id
 from ...domain.model import Invitation, Role, User, UserKind
 from ...domain.passwords import check_password
 from ...domain.trail import Actor, AuditEvent
 from ..callers import OwnCaller
-from ..ports import ApiKeyFormat, KeyLookup, Passwords, Store, Transaction
+from ..ports import (
+    ApiKeyFormat,
+    AuditFilter,
+    KeyLookup,
+    Passwords,
+    Slice,
+    Store,
+    Transaction,
+)
+from ..throttling import Throttling, Who
 from .changes import Change, Changes
 from .delegation import bounds_of
 from .invitations import code_hash
 from .key_making import MadeKey, WantedKey, make_key
 from .offboarding import take_roles
 from .offers import Offer, accept, offer_of, role_offered
+
+#: Wrong passwords after which an invitation's code accepts nothing any more. (They are counted in
+#: the audit trail: by all nodes together, and as long as an invitation lives.)
+MOST_WRONG = 10
+_REFUSED = "invitation.refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +80,10 @@ class PeopleManagement:
         passwords: Passwords,
         lookup: KeyLookup,
         key_format: ApiKeyFormat,
+        throttling: Throttling,
     ) -> None:
         self._store = store
+        self._throttling = throttling
         self._changes = changes
         self._passwords = passwords
         self._lookup = lookup
@@ -83,7 +99,7 @@ class PeopleManagement:
         every code that can be accepted costs one computation, no other code any.
 
         Raises Refusal `invalid_request` for `code`, and for a `password` that nobody should
-        have; `conflict` when the tenant may have no more API keys.
+        have; `conflict` when the tenant may have no more API keys. Raises Throttled.
         """
         check_password(newcomer.password, names=())
         invitee = await self._invitee(newcomer.code)
@@ -94,7 +110,7 @@ class PeopleManagement:
         new_hash = None
         if invitee.is_new:
             new_hash = await self._passwords.hash(newcomer.password)
-        elif not await self._passwords.verify(newcomer.password, invitee.stored):
+        elif not await self._is_right(newcomer.password, invitee, address):
             await self._note_refused(invitation, address)
             raise _bad_code("no account that can accept it, or not its password")
         if known is not None and newcomer.key_name is not None:
@@ -125,6 +141,7 @@ class PeopleManagement:
 
         Raises Refusal `invalid_request` for `current` or `new`, `access_denied` for service
         users, `insufficient_scope` when a narrowed key or token wants to set the first one.
+        Raises Throttled.
         """
         if caller.record.user_kind is not UserKind.HUMAN:
             raise Refusal(Code.ACCESS_DENIED, "Service users have no password.")
@@ -137,8 +154,11 @@ class PeopleManagement:
             stored = await tx.users.password(user_id)
         if current is None and stored is None:
             await self._need_whole(caller)
-        elif not await self._passwords.verify(current or "", stored):
-            raise _wrong_password()
+        else:
+            who = Who(user_id, caller.record.key_id, caller.record.home_tenant_id)
+            self._throttling.password(f"of {user_id}", caller.actor.address, who)
+            if not await self._passwords.verify(current or "", stored):
+                raise _wrong_password()
         new_hash = await self._passwords.hash(new)
         async with self._changes.begin(caller.actor, caller.record.home_tenant_id) as change:
             if await change.tx.users.password(user_id) != stored:
@@ -174,10 +194,15 @@ class PeopleManagement:
             ends = self._changes.last_token_ends(change.now)
             await take_roles(change, left, member, member.roles, ends)
 
+    async def _is_right(self, password: str, invitee: _Invitee, address: str | None) -> bool:
+        who = Who(tenant_id=invitee.invitation.tenant_id)
+        self._throttling.password(f"invited {invitee.invitation.email}", address, who)
+        return await self._passwords.verify(password, invitee.stored)
+
     async def _note_refused(self, invitation: Invitation, address: str | None) -> None:
         """Tells the inviting tenant that somebody had the code, and no more about whom."""
         refused = AuditEvent(
-            "invitation.refused",
+            _REFUSED,
             "refused",
             actor=Actor(address=address),
             tenant_id=invitation.tenant_id,
@@ -223,7 +248,7 @@ async def _invitee(tx: Transaction, hashed: bytes) -> _Invitee | None:
     if invitation is None or not invitation.pending(await tx.now()):
         return None
     role = await role_offered(tx, invitation)
-    if role is None:
+    if role is None or await _guessed_at(tx, invitation):
         return None
     user = await tx.users.by_username(invitation.email)
     # A person with a generated address could be taken for a service user, or stand in one's way.
@@ -234,6 +259,12 @@ async def _invitee(tx: Transaction, hashed: bytes) -> _Invitee | None:
     if user.kind is not UserKind.HUMAN or user.disabled_at is not None or not may_be_human:
         stored = None
     return _Invitee(invitation, role, user, stored)
+
+
+async def _guessed_at(tx: Transaction, invitation: Invitation) -> bool:
+    wanted = AuditFilter(action=_REFUSED, target=invitation.id)
+    wrong = await tx.audit.events(invitation.tenant_id, wanted, Slice(MOST_WRONG))
+    return len(wrong.items) == MOST_WRONG
 
 
 async def _new_person(
@@ -260,10 +291,10 @@ async def _new_person(
 
 
 def _bad_code(detail: str) -> Refusal:
-    return invalid_request(
-        "The code is not valid, or not with this password.", detail=detail, field="code"
-    )
+    public = "The code is not valid, or not with this password."
+    return Guessed(Code.INVALID_REQUEST, public, detail=detail, field="code")
 
 
 def _wrong_password() -> Refusal:
-    return invalid_request("The current password is not right.", field="current")
+    public = "The current password is not right."
+    return Guessed(Code.INVALID_REQUEST, public, field="current")
