@@ -58,6 +58,14 @@ def stopped(live: Live) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+def test_400_what_is_no_request(live: Live) -> None:
+    with connected(live) as sock:
+        sock.sendall(b"NO REQUEST\r\n\r\n")
+        head = rest(sock).partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
+    assert head[0] == b"http/1.1 400 bad request"
+    assert {b"x-content-type-options: nosniff", b"cache-control: no-store"} <= set(head)
+
+
 @pytest.mark.parametrize("kind", ["one long header", "many headers", "a long line"])
 def test_400_headers_without_end(live: Live, kind: str) -> None:
     start, more = {

@@ -86,28 +86,56 @@ class TestDoor:
         assert (said, source.asked) == (b"", 0)
 
     async def test_who_is_slow_is_dropped(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(door, "PATIENCE", 0.05)
+        monkeypatch.setattr(door, "HEAD_WAIT", 0.05)
         try:
             said = await ask(b"GET /metrics HTTP/1.1\r\n")
         except ConnectionError:
             said = b""
         assert said == b""
 
-    async def test_too_many_are_closed_and_the_others_answered(self, port: int, ask: Ask) -> None:
+    async def test_who_is_silent_makes_room_for_who_asks(
+        self, port: int, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(door, "HEAD_WAIT", 60.0)
+        monkeypatch.setattr(door, "PATIENCE", 60.0)
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(door.MOST)]
-        await asyncio.sleep(0.05)
-        try:
-            said = await ask(get("/metrics"))
-        except ConnectionError:
-            said = b""
-        assert said == b""
-        for _, writer in held[:-1]:
-            writer.close()
+        for _ in range(12):
+            assert b"200 OK" in await ask(get("/metrics"))
+        # The oldest went, the others are where they were.
+        assert await held[0][0].read() == b""
         reader, writer = held[-1]
         writer.write(get("/metrics"))
         assert b"200 OK" in await reader.read()
-        writer.close()
-        assert b"200 OK" in await ask(get("/metrics"))
+        for _, writer in held:
+            writer.close()
+
+    async def test_who_is_being_answered_is_not_closed_for_another(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ready = asyncio.Event()
+
+        async def slowly() -> Reading:
+            await ready.wait()
+            return {"keyturn_workers": {(): 1}}
+
+        listener = socket.create_server(("127.0.0.1", 0))
+        number = listener.getsockname()[1]
+        monkeypatch.setattr(door, "PATIENCE", 60.0)
+        async with door.served(listener, slowly):
+            asking = [await asyncio.open_connection("127.0.0.1", number) for _ in range(door.MOST)]
+            for _, writer in asking:
+                writer.write(get("/metrics"))
+            await asyncio.sleep(0.05)
+            late, beyond = await asyncio.open_connection("127.0.0.1", number)
+            try:
+                assert await late.read() == b""
+            except ConnectionError:
+                pass
+            beyond.close()
+            ready.set()
+            for reader, writer in asking:
+                assert b"200 OK" in await reader.read()
+                writer.close()
 
     async def test_many_who_ask_at_once_are_told_the_same(self, ask: Ask, source: Source) -> None:
         answers = await asyncio.gather(*(ask(get("/metrics")) for _ in range(10)))

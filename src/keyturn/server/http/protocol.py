@@ -25,6 +25,12 @@ UNREAD_WAIT = 30.0
 #: Connections beyond the limit that are told so. More are closed without a word.
 SPARE = 128
 
+_MALFORMED = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+    b"Connection: close\r\n\r\n%b"
+)
+
 
 class BoundedHttp(HttpToolsProtocol):
     """Ends connections whose request line and headers are too long, or too long in coming.
@@ -85,6 +91,11 @@ class BoundedHttp(HttpToolsProtocol):
             self._head += len(data)
             if self._head > MAX_HEAD:
                 self.send_400_response("The request's headers are too long.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Uvicorn's answer to what is no request. It is none of the application's."""
+        self.transport.write(_MALFORMED % (len(msg), msg.encode("ascii")))
+        self.transport.close()
 
     def eof_received(self) -> None:
         """The client says no more, and listens still: what was answered it is to get."""

@@ -1,7 +1,8 @@
 """The port on which metrics are served. It is for one reader who asks every few seconds.
 
 Whatever comes here must not be felt by those who want tokens: few connections, one request each,
-short times, and the text is made in a thread, at most a few times a second.
+short times, and the text is made in a thread, at most a few times a second. Who is silent has a
+place until somebody else comes.
 """
 
 import asyncio
@@ -16,8 +17,10 @@ from .reading import Reading
 
 log = logging.getLogger(__name__)
 
-#: Connections at once; more are closed unanswered.
+#: Connections at once. For one more the oldest that is not being answered is closed.
 MOST = 16
+#: Seconds for its request.
+HEAD_WAIT = 2.0
 #: Seconds for all of one: request, answer, and its being read.
 PATIENCE = 5.0
 #: Bytes of a request.
@@ -34,6 +37,8 @@ class Door:
     def __init__(self, read: Callable[[], Awaitable[Reading]]) -> None:
         self._read = read
         self._open: set[asyncio.StreamWriter] = set()
+        # Those of them that are not being answered, oldest first.
+        self._idle: dict[asyncio.StreamWriter, None] = {}
         self._text = b""
         self._made = float("-inf")
         self._making = asyncio.Lock()
@@ -41,16 +46,22 @@ class Door:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its beginning to its end."""
         if len(self._open) >= MOST:
-            writer.transport.abort()
-            return
+            if not self._idle:
+                writer.transport.abort()
+                return
+            self._end(next(iter(self._idle)))
         self._open.add(writer)
+        self._idle[writer] = None
         try:
             async with asyncio.timeout(PATIENCE):
-                head = await reader.readuntil(b"\r\n\r\n")
+                async with asyncio.timeout(HEAD_WAIT):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                self._idle.pop(writer, None)
                 status, kind, body = await self._answer_to(head)
                 is_head = head.startswith(b"HEAD ")
                 writer.write(_head(status, kind, len(body)) + (b"" if is_head else body))
                 writer.write_eof()
+                self._idle[writer] = None
                 # Until the reader has closed: to close sooner could lose what it did not read.
                 await reader.read(MAX_HEAD)
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
@@ -58,8 +69,12 @@ class Door:
         except Exception:
             log.exception("the metrics could not be told")
         finally:
-            self._open.discard(writer)
-            writer.transport.abort()
+            self._end(writer)
+
+    def _end(self, writer: asyncio.StreamWriter) -> None:
+        self._open.discard(writer)
+        self._idle.pop(writer, None)
+        writer.transport.abort()
 
     async def _answer_to(self, head: bytes) -> tuple[bytes, bytes, bytes]:
         method, _, rest = head.partition(b" ")
