@@ -40,6 +40,8 @@ pytestmark = pytest.mark.skipif(
 NAME = "iam.example"
 #: The client's address. The nodes see nginx', which is another one, and the only one they trust.
 CLIENT = "127.0.0.2"
+#: Another client's.
+GUESSER = "127.0.0.3"
 
 
 class _Told(BaseHTTPRequestHandler):
@@ -114,6 +116,7 @@ def nodes_for(
             redis_url=redis_url,
             issuer=SHARED_ISSUER,
             trusted_proxies="127.0.0.1/32",
+            limit_failures_per_address="40/hour",
         )
         for _ in range(2)
     )
@@ -245,6 +248,18 @@ class TestBeforeAResourceServer:
             assert answer.headers["www-authenticate"].startswith("Bearer")
         gateway.http.post("/iam/auth/revoke", data={"token": good})
         assert gateway.guarded_call(good).status_code == 401
+
+    def test_who_is_over_a_limit_is_told_so_and_nobody_else(self, gateway: Gateway) -> None:
+        with httpx.Client(transport=httpx.HTTPTransport(local_address=GUESSER)) as guesser:
+            for _ in range(100):
+                answer = guesser.get(
+                    f"{gateway.guarded}/assets", headers={"authorization": "Bearer x.y.z"}
+                )
+                if answer.status_code != 401:
+                    break
+        assert answer.status_code == 429
+        assert 1 < int(answer.headers["retry-after"]) <= 7_200
+        assert gateway.guarded_call(gateway.token(resource=gateway.audience)).status_code == 200
 
     def test_what_the_catalogue_does_not_open_is_forbidden(self, gateway: Gateway) -> None:
         headers = {

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.trace import NoOpTracer
 
 from keyturn.server import logs, spans
 from keyturn.server.domain.errors import Unavailable
 from keyturn.server.spans import TraceParent, read_traceparent
+from keyturn.server.telemetry.tracing import OtlpTracer
 from tests.http.conftest import Running
 from tests.secret_scan import scan_for_secrets
 from tests.servers import free_port
@@ -167,7 +169,9 @@ class TestSpans:
 
 class TestParent:
     async def test_is_gone_on_with(self, start: Start, collector: Collector) -> None:
-        service = await start(otlp_endpoint=collector.url, trace_ratio=0.0)
+        service = await start(
+            otlp_endpoint=collector.url, trace_ratio=0.0, trusted_proxies="127.0.0.0/8"
+        )
         await exchange(service)
         await exchange(service, traceparent())
         request = await collector.request("POST /iam/auth/token")
@@ -176,10 +180,39 @@ class TestParent:
         # The one without a parent was not recorded.
         assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
 
+    async def test_of_anybody_but_a_trusted_proxy_is_not_believed(
+        self, start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[TraceParent | None] = []
+        monkeypatch.setattr(OtlpTracer, "begin", lambda _, __, parent: seen.append(parent))
+        service = await start(otlp_endpoint=collector.url, trusted_proxies="192.0.2.0/24")
+        # What it forwards is not asked: the connection is somebody else's.
+        for flags in ("00", "01"):
+            await exchange(service, {**traceparent(flags), "x-forwarded-for": "192.0.2.1"})
+        assert seen == [TraceParent(TRACE, ABOVE, None)] * 2
+
+    def test_of_anybody_is_recorded_by_chance(self) -> None:
+        parent = TraceParent(TRACE, ABOVE, None)
+        tracer = NoOpTracer()
+        assert OtlpTracer(tracer, 0.0).begin("GET", parent) is None
+        assert OtlpTracer(tracer, 1.0).begin("GET", parent) is not None
+
+    @pytest.mark.parametrize("flags", ["00", "01"])
+    async def test_of_anybody_is_gone_on_with_where_chance_records(
+        self, start: Start, collector: Collector, flags: str
+    ) -> None:
+        service = await start(otlp_endpoint=collector.url, trace_ratio=1.0)
+        await exchange(service, traceparent(flags))
+        request = await collector.request("POST /iam/auth/token")
+        assert request.trace_id.hex() == TRACE
+        assert request.parent_span_id.hex() == ABOVE
+
     async def test_that_is_not_recorded_is_not_here(
         self, start: Start, collector: Collector
     ) -> None:
-        service = await start(otlp_endpoint=collector.url, trace_ratio=1.0)
+        service = await start(
+            otlp_endpoint=collector.url, trace_ratio=1.0, trusted_proxies="127.0.0.0/8"
+        )
         await exchange(service, traceparent("00"))
         await service.get("/health/live")
         await collector.request("GET /health/live")

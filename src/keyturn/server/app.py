@@ -17,6 +17,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from . import logs, storage
+from .http.addresses import Addresses
 from .http.cors import Calls, Preflights
 from .http.errors import ErrorAnswers
 from .http.middleware import RequestFrame
@@ -167,6 +168,7 @@ def create_app(
         stopping=ending,
         counts=counts,
         https=settings.public_url.startswith("https:"),
+        from_proxy=Addresses(settings.trusted_proxies).from_proxy,
     )
     if origins:
         app.middleware_stack = Calls(frame, origins, base_path)

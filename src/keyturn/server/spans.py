@@ -36,11 +36,14 @@ class Span(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TraceParent:
-    """The trace that a caller is in (W3C Trace Context, 3.2)."""
+    """The trace that a caller is in (W3C Trace Context, 3.2).
+
+    `sampled`: whether the caller records it; None: it says so, and is not believed.
+    """
 
     trace_id: str
     span_id: str
-    sampled: bool
+    sampled: bool | None
 
 
 class Tracer(Protocol):

@@ -31,7 +31,7 @@ _ONE_SUBSCRIBER = 64
 #: Peers that are remembered.
 _MOST_KNOWN = 4_096
 #: Requests after which it is said that a proxy seems to be undeclared.
-ENOUGH = 100
+ENOUGH = 20
 
 # Some proxies write the port that they saw beside the address.
 _WITH_PORT = re.compile(r"(?:\[([^\]]+)\]|(\d+\.\d+\.\d+\.\d+))(?::\d{1,5})?")
@@ -90,6 +90,11 @@ class Addresses:
         proxy = counted_as(address)
         hop = _address(hops[-1])
         return Source(proxy if hop is None else f"{proxy} {counted_as(hop)}", proxy, address)
+
+    def from_proxy(self, scope: Scope) -> bool:
+        """Whether the request comes from a trusted proxy's connection."""
+        client = scope.get("client")
+        return bool(self._trusted and client and self._is_trusted(_plain(client[0])))
 
     def of(self, request: Request) -> str | None:
         """The caller's address alone."""

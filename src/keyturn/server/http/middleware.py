@@ -8,8 +8,9 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,10 +54,12 @@ class RequestFrame:
         stopping: Stopping,
         counts: Counts | None = None,
         https: bool = False,
+        from_proxy: Callable[[Scope], bool] = lambda _: False,
     ) -> None:
         """`access_log`: `off`, `errors` (status 400 and above), or `all`.
 
-        `https`: browsers are told to use nothing else.
+        `https`: browsers are told to use nothing else. `from_proxy`: whether a request comes from
+        whom one believes which traces are to be recorded. Anybody else could have all of them.
         """
         self._app = app
         self._least_status = {"off": 1000, "errors": 400, "all": 0}[access_log]
@@ -64,6 +67,7 @@ class RequestFrame:
         self._counts = counts or Counts()
         #: Traces requests, where there is a collector.
         self.tracer: Tracer | None = None
+        self._from_proxy = from_proxy
         self._in_flight = 0
         self._answers = answers
         self._stopping = stopping
@@ -81,7 +85,11 @@ class RequestFrame:
         bound = logs.request_id.set(request_id)
         parent = _parent(scope)
         tracer = self.tracer
-        span = tracer.begin(scope["method"], parent) if tracer is not None else None
+        span = None
+        if tracer is not None:
+            if parent is not None and not self._from_proxy(scope):
+                parent = replace(parent, sampled=None)
+            span = tracer.begin(scope["method"], parent)
         if span is not None:
             spans.current.set(span)
             logs.trace_id.set(span.trace_id)

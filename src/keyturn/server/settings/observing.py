@@ -23,7 +23,11 @@ class Observing(SettingsGroup):
         "URL", None, "Collector that traces are sent to, by OTLP over HTTP; none: no traces."
     )
     trace_ratio: float = setting(
-        "number", 0.1, "Share of traces begun here that are recorded, from 0 to 1.", ge=0, le=1
+        "number",
+        0.1,
+        "Share of requests that are traced, unless a trusted proxy chose; from 0 to 1.",
+        ge=0,
+        le=1,
     )
 
     @field_validator("otlp_endpoint")

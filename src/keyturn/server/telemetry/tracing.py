@@ -131,7 +131,8 @@ class OtlpTracer:
         # Chosen here, as a sampler would: a span that is not recorded costs nearly as much as one
         # that is.
         chance = random.random() < self._ratio  # noqa: S311 - not a secret
-        if not (parent.sampled if parent is not None else chance):
+        chosen = None if parent is None else parent.sampled
+        if not (chance if chosen is None else chosen):
             return None
         method = method if method in _METHODS else "_OTHER"
         span = self._tracer.start_span(
@@ -152,8 +153,8 @@ def _context(parent: TraceParent | None) -> Context:
 async def tracing(endpoint: str, ratio: float) -> AsyncGenerator[Tracer]:
     """Sends spans to a collector until the block ends; then what is left, within `LAST_WAIT`.
 
-    `endpoint` is its base URL, to which `/v1/traces` is added; `ratio` the share of new traces that
-    are recorded. Who comes with a trace has chosen already.
+    `endpoint` is its base URL, to which `/v1/traces` is added; `ratio` the share of requests that
+    are recorded, but for those with a trace for which a trusted proxy has chosen already.
     """
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.CRITICAL)
