@@ -23,7 +23,9 @@ class Limiting(SettingsGroup):
         "rate", "60/minute", "Bad credentials from one address (IPv6: /64), then 429 for all of it."
     )
     limit_failures_per_username: str = setting(
-        "rate", "30/minute", "Bad credentials for one username, then 429 for bad ones only."
+        "rate",
+        "30/minute",
+        "Bad credentials for one username, then 429 for bad ones only (passwords: all).",
     )
     limit_exchanges_per_key: str = setting(
         "rate", "1000/minute", "Token requests by one API key; above it 429."
