@@ -46,10 +46,10 @@ class Senders:
     most: Counter[str] = field(default_factory=Counter)
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def check(self, url: str) -> None:
+    async def check(self, url: str, owner: str) -> None:
         raise NotImplementedError
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answered:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, owner: str) -> Answered:
         self.got.append((url, headers["webhook-id"]))
         self.now[url] += 1
         self.most[url] = max(self.most[url], self.now[url])
@@ -168,6 +168,23 @@ class TestTries:
         async with world.storage.store.transaction() as work:
             left = (delivery.due_at or NOW) - await work.now()
         assert timedelta(seconds=480) < left < timedelta(seconds=501)
+
+    async def test_a_lookup_that_never_began_is_no_try(
+        self, world: World, senders: Senders
+    ) -> None:
+        webhook = await hook(world)
+        await queue(world, webhook)
+        unbegun = Answered(None, "name_lookup_failed", begun=False)
+        senders.answers["https://a"] = [Answered(500)] * 7 + [unbegun] * 3 + [GOOD]
+        for attempts in (*range(1, 8), 7, 7, 7):
+            await node(world.storage, senders).deliver()
+            [delivery] = await told(world, webhook)
+            assert (delivery.state, delivery.attempts) == (DeliveryState.PENDING, attempts)
+            assert delivery.due_at is not None
+            await due_now(world, webhook)
+        await node(world.storage, senders).deliver()
+        [delivery] = await told(world, webhook)
+        assert (delivery.state, delivery.attempts) == (DeliveryState.DELIVERED, 8)
 
     async def test_gone(self, world: World, senders: Senders) -> None:
         webhook = await hook(world)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -15,8 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from keyturn.server.domain.errors import Refusal
+from keyturn.server.domain.errors import Refusal, Unavailable
 from keyturn.server.services.ports import Answered
+from keyturn.server.webhook_calls import MAX_HEAD
+from keyturn.server.webhook_names import EACH
 from keyturn.server.webhooks import HttpWebhooks
 from tests.receiver import Receiver, receiving, status
 
@@ -44,7 +49,7 @@ def leads_to(*addresses: str) -> Any:
 
 
 async def posted(sender: HttpWebhooks, url: str) -> Answered:
-    return await sender.post(url, {"x-one": "1"}, b"{}")
+    return await sender.post(url, {"x-one": "1"}, b"{}", "somebody")
 
 
 class TestPost:
@@ -87,7 +92,7 @@ class TestPost:
         async with asyncio.timeout(5):
             answered = await posted(sender, receiver.url)
         assert answered.status is None
-        assert answered.error in {"timeout", "connection_lost"}
+        assert answered.error in {"timeout", "connection_lost", "answer_unreadable"}
 
     async def test_nobody_there(self, sender: HttpWebhooks) -> None:
         assert await posted(sender, "http://127.0.0.1:1/") == Answered(None, "connection_failed")
@@ -109,7 +114,7 @@ class TestWhereTo:
             sender = HttpWebhooks(HERE, resolve=leads_to(*addresses))
             url = f"https://hooks.example:{receiver.port}/"
             with pytest.raises(Refusal):
-                await sender.check(url)
+                await sender.check(url, "somebody")
             assert await posted(sender, url) == Answered(None, "address_not_allowed")
             await sender.close()
 
@@ -119,7 +124,7 @@ class TestWhereTo:
     async def test_this_machine_however_written(self, host: str) -> None:
         sender = HttpWebhooks()
         with pytest.raises(Refusal):
-            await sender.check(f"https://{host}/")
+            await sender.check(f"https://{host}/", "somebody")
         await sender.close()
 
     async def test_the_call_goes_to_the_address_that_was_checked(self, receiver: Receiver) -> None:
@@ -140,13 +145,155 @@ class TestWhereTo:
 
     async def test_names_that_nobody_has(self) -> None:
         def fails(host: str, port: int) -> Sequence[str]:
-            raise OSError
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
 
         sender = HttpWebhooks(resolve=fails)
         with pytest.raises(Refusal):
-            await sender.check("https://x.example/")
+            await sender.check("https://x.example/", "somebody")
         assert (await posted(sender, "https://x.example/")).error == "address_not_allowed"
         await sender.close()
+
+
+class TestHostileReceivers:
+    """They may send for as long as they like: it is over soon, and nobody else is kept waiting."""
+
+    @pytest.mark.parametrize(
+        ("said", "again"),
+        [
+            (b"", b"HTTP/1.1 100 C\r\n\r\n"),
+            (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+            (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 1_000_000),
+            (b"", b"\r\n"),
+            (b"HTTP/1.1 100 C\r\nX: " + b"y" * (MAX_HEAD // 2) + b"\r\n\r\n", b""),
+        ],
+        ids=["news without end", "fields without end", "a long line", "empty lines", "long news"],
+    )
+    async def test_without_end(self, said: bytes, again: bytes) -> None:
+        sent = 0
+
+        async def floods(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            writer.write(said)
+            chunk = (again or said) * max(1, 60_000 // len(again or said))
+            while True:
+                writer.write(chunk)
+                await writer.drain()
+                sent += len(chunk)
+
+        answered, turns = await called(floods)
+        assert answered == Answered(None, "answer_unreadable")
+        assert turns > 2
+        assert sent < 20_000_000  # what fits into buffers on the way
+
+    @pytest.mark.parametrize(
+        "status", [b"200", b"099", b"2000", b"600", b"20", b"-20", b"\xb2\xb2\xb2"]
+    )
+    async def test_no_status(self, status: bytes) -> None:
+        async def odd(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 " + status + b"\r\n\r\n")
+
+        answered, _ = await called(odd)
+        wanted = Answered(200) if status == b"200" else Answered(None, "answer_unreadable")
+        assert answered == wanted
+
+    async def test_byte_by_byte(self) -> None:
+        async def drips(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for byte in b"HTTP/1.1 200 OK\r\nX: " + b"y" * 10 * MAX_HEAD:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0)
+
+        answered, turns = await called(drips)
+        assert answered.error in {"answer_unreadable", "timeout"}
+        assert turns > 100
+
+    async def test_some_news_before_the_answer(self) -> None:
+        async def late(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 5)
+            writer.write(b"HTTP/1.0 503 X\r\nRETRY-AFTER:  7 \r\n\r\n")
+
+        answered, _ = await called(late)
+        assert answered == Answered(503, None, 7)
+
+
+async def called(serve: Any) -> tuple[Answered, int]:
+    """What a call to that server came to, and how many turns the loop made meanwhile."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n{}")
+            with contextlib.suppress(OSError):
+                await serve(reader, writer)
+        finally:
+            writer.close()
+            ended.set()
+
+    ended = asyncio.Event()
+    server = await asyncio.start_server(answers, "127.0.0.1", 0)
+    sender = HttpWebhooks(HERE, timeout=5)
+    counting = asyncio.create_task(count())
+    answered = await posted(sender, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    counting.cancel()
+    await ended.wait()
+    server.close()
+    await sender.close()
+    return answered, turns
+
+
+class TestResolver:
+    @pytest.mark.parametrize(
+        "fault",
+        [socket.gaierror(socket.EAI_AGAIN, "x"), socket.gaierror(socket.EAI_FAIL, "x"), OSError()],
+        ids=["again", "fail", "system"],
+    )
+    async def test_its_fault_is_nobody_elses(self, fault: OSError) -> None:
+        def fails(host: str, port: int) -> Sequence[str]:
+            raise fault
+
+        sender = HttpWebhooks(resolve=fails)
+        with pytest.raises(Unavailable):
+            await sender.check("https://x.example/", "somebody")
+        answered = await posted(sender, "https://x.example/")
+        assert answered == Answered(None, "name_lookup_failed")
+        await sender.close()
+
+    async def test_slow_names_keep_their_owner_waiting_alone(self, receiver: Receiver) -> None:
+        slow, asked = threading.Event(), threading.Semaphore(0)
+
+        def resolve(host: str, port: int) -> Sequence[str]:
+            if host == "slow.example":
+                asked.release()
+                slow.wait(20)
+            return ["127.0.0.1"]
+
+        sender = HttpWebhooks(HERE, resolve=resolve, timeout=0.4)
+        try:
+            url, good = "https://slow.example/", f"http://good.example:{receiver.port}/"
+            checks = [sender.check(url, "evil") for _ in range(3 * EACH)]
+            posts = [sender.post(url, {}, b"", "evil") for _ in range(3 * EACH)]
+            refused, answers = await asyncio.gather(
+                asyncio.gather(*checks, return_exceptions=True), asyncio.gather(*posts)
+            )
+            assert {type(one) for one in refused} == {Unavailable}
+            assert {one.error for one in answers} == {"name_lookup_failed"}
+            assert [one.begun for one in answers].count(True) == EACH
+            # The threads are still at it: their owner has no more of them, others have.
+            assert not (await sender.post(good, {}, b"", "evil")).begun
+            await sender.check(good, "good")
+            assert await sender.post(good, {}, b"", "good") == Answered(204)
+            slow.set()
+            await sender.check(good, "evil")
+            assert sum(asked.acquire(blocking=False) for _ in range(9 * EACH)) == 2 * EACH
+        finally:
+            slow.set()
+            await sender.close()
 
 
 class TestTls:

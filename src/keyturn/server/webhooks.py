@@ -10,28 +10,23 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
-from .domain.errors import Refusal
+from .domain.errors import Refusal, Unavailable
 from .domain.webhook_addresses import Network, Target, need_reachable, target_of
 from .services.ports import Answered
-
-if TYPE_CHECKING:
-    import httpx
+from .webhook_calls import BadAnswer, Head, connect
+from .webhook_names import LookupFailed, Names, Resolve
 
 log = logging.getLogger(__name__)
 
 #: Seconds for one try, all of it.
 TIMEOUT = 10.0
+#: Of these, as a share, for the lookup of the name.
+LOOKUP = 0.5
 #: Seconds to connect to one of a host's addresses, and how many of them are tried.
 CONNECT, ADDRESSES = 4.0, 3
-#: Names looked up at once.
-LOOKUPS = 8
-
-Resolve = Callable[[str, int], Sequence[str]]
 
 
 def resolved(host: str, port: int) -> Sequence[str]:
@@ -55,111 +50,97 @@ class HttpWebhooks:
         timeout: float = TIMEOUT,
     ) -> None:
         self._networks = networks
-        self._resolve = resolve
         self._context = context
         self._timeout = timeout
-        self._pool = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="webhook-names")
-        self._client: httpx.AsyncClient | None = None
+        # Whoever waits for an answer does not wait for deliveries, and the other way round.
+        self._asked = Names(resolve, "asked")
+        self._called = Names(resolve, "called")
 
-    async def check(self, url: str) -> None:
+    async def check(self, url: str, owner: str) -> None:
         """Looks up its host."""
         target = target_of(url)
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._addresses(target)
-        except TimeoutError:
-            need_reachable(target, (), self._networks)
+            found = await self._asked.addresses(
+                target.host, target.port, owner=owner, timeout=self._timeout
+            )
+        except LookupFailed as failed:
+            raise Unavailable(str(failed)) from None
+        need_reachable(target, found, self._networks)
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answered:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, owner: str) -> Answered:
         """One try. A host that has come to lead elsewhere is not called."""
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._post(url, headers, body)
+                return await self._post(url, headers, body, owner)
         except TimeoutError:
             return Answered(None, "timeout")
 
     async def close(self) -> None:
-        """Ends connections. Waits for no lookup."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._client is not None:
-            await self._client.aclose()
+        """Waits for no lookup."""
+        self._asked.close()
+        self._called.close()
 
-    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answered:
-        import httpx
-
+    async def _post(
+        self, url: str, headers: Mapping[str, str], body: bytes, owner: str
+    ) -> Answered:
         try:
             target = target_of(url)
-            addresses = await self._addresses(target)
+            addresses = await self._called.addresses(
+                target.host, target.port, owner=owner, timeout=self._timeout * LOOKUP
+            )
+            need_reachable(target, addresses, self._networks)
         except Refusal:
             return Answered(None, "address_not_allowed")
+        except LookupFailed as failed:
+            return Answered(None, "name_lookup_failed", begun=failed.begun)
         error = "connection_failed"
         for address in addresses[:ADDRESSES]:
             try:
-                return await self._send(target, address, url, headers, body)
-            except httpx.ConnectTimeout:
+                async with asyncio.timeout(CONNECT):
+                    connection = await connect(target, address, self._context_for(target))
+            except TimeoutError:
                 error = "timeout"
-            except httpx.ConnectError as failed:
-                error = "tls_failed" if _by_tls(failed) else "connection_failed"
+                continue
+            except ssl.SSLError:
+                error = "tls_failed"
+                continue
+            except OSError:
+                error = "connection_failed"
+                continue
+            except Exception as odd:  # noqa: BLE001 - whatever it is, it is this webhook's alone
+                return _failed(odd)
             # What follows comes after something was sent, which may have been read: the next try
             # is a later one's.
-            except httpx.TimeoutException:
+            try:
+                return _answered(await connection.post(target, url, headers, body))
+            except BadAnswer:
+                return Answered(None, "answer_unreadable")
+            except TimeoutError:
                 return Answered(None, "timeout")
-            except httpx.HTTPError:
+            except (OSError, EOFError):
                 return Answered(None, "connection_lost")
-            except Exception as odd:  # noqa: BLE001 - whatever it is, it is this webhook's alone
-                log.warning("a webhook could not be called: %s", type(odd).__name__)
-                return Answered(None, "failed")
+            except Exception as odd:  # noqa: BLE001 - as above
+                return _failed(odd)
+            finally:
+                connection.close()
         return Answered(None, error)
 
-    async def _send(
-        self, target: Target, address: str, url: str, headers: Mapping[str, str], body: bytes
-    ) -> Answered:
-        import httpx
-
-        request = self._opened().build_request(
-            "POST",
-            httpx.URL(url).copy_with(host=address),
-            content=body,
-            headers={**headers, "Host": target.authority},
-            extensions={"sni_hostname": target.host},
-        )
-        answer = await self._opened().send(request, stream=True)
-        await answer.aclose()
-        return Answered(answer.status_code, None, _seconds(answer.headers.get("retry-after")))
-
-    async def _addresses(self, target: Target) -> Sequence[str]:
-        """Of a host that may be called. Raises Refusal."""
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.run_in_executor(self._pool, self._resolve, target.host, target.port)
-        except (OSError, UnicodeError):
-            found = ()
-        need_reachable(target, found, self._networks)
-        return found
-
-    def _opened(self) -> "httpx.AsyncClient":
-        if self._client is None:
-            import httpx  # a tenth of a second, which a node without webhooks need not spend
-
-            self._client = httpx.AsyncClient(
-                verify=self._context or ssl.create_default_context(),
-                trust_env=False,
-                follow_redirects=False,
-                timeout=httpx.Timeout(self._timeout, connect=CONNECT),
-                # One connection a call: a kept one belongs to an address, not to a host, and was
-                # made for another name, perhaps.
-                limits=httpx.Limits(max_keepalive_connections=0),
-            )
-        return self._client
+    def _context_for(self, target: Target) -> ssl.SSLContext | None:
+        if not target.secure:
+            return None
+        if self._context is None:  # read when it is needed: a node without webhooks need not
+            self._context = ssl.create_default_context()
+            self._context.set_alpn_protocols(["http/1.1"])
+        return self._context
 
 
-def _by_tls(error: BaseException | None) -> bool:
-    """Whether the other side could not show that it is the host."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _answered(head: Head) -> Answered:
+    return Answered(head.status, None, _seconds(head.retry_after))
+
+
+def _failed(odd: Exception) -> Answered:
+    log.warning("a webhook could not be called: %s", type(odd).__name__)
+    return Answered(None, "failed")
 
 
 def _seconds(text: str | None) -> int | None:

@@ -137,7 +137,7 @@ class Deliverer:
             "webhook-timestamp": sent_at,
             "webhook-signature": signature,
         }
-        return await self._sender.post(webhook.url, headers, body)
+        return await self._sender.post(webhook.url, headers, body, webhook.tenant_id)
 
     async def _record(
         self, webhook: Webhook, claimed: Sequence[Delivery], answers: Sequence[Answered]
@@ -148,7 +148,9 @@ class Deliverer:
             for delivery, answer in zip(claimed, answers, strict=True):
                 state, pause = self._outcome(delivery, answer)
                 due_at = None if pause is None else now + pause
-                tried.append(Tried(delivery, state, due_at, answer.status, answer.error))
+                tried.append(
+                    Tried(delivery, state, due_at, answer.status, answer.error, answer.begun)
+                )
             await tx.deliveries.record(tried, now)
             gone = any(answer.status == _GONE for answer in answers)
             if gone and await tx.webhooks.disable(webhook.id, now, Disabled.GONE):
@@ -176,7 +178,9 @@ class Deliverer:
         if status is not None and 200 <= status < 300:
             return DeliveryState.DELIVERED, None
         pause = None
-        if status != _GONE:
+        if not answer.begun:
+            pause = pause_after(1, self._chance())
+        elif status != _GONE:
             pause = pause_after(delivery.attempts, self._chance(), answer.retry_after)
         return (DeliveryState.DEAD if pause is None else DeliveryState.PENDING), pause
 

@@ -26,6 +26,7 @@ _RECORD = (
     )
     .values(
         state=bindparam("new_state"),
+        attempts=webhook_deliveries.c.attempts - bindparam("not_begun"),
         due_at=bindparam("next_due_at"),
         status=bindparam("new_status"),
         error=bindparam("new_error"),
@@ -174,6 +175,7 @@ class DeliveryRepository:
                 "delivery_id": one.delivery.id,
                 "attempt": one.delivery.attempts,
                 "new_state": one.state.value,
+                "not_begun": 0 if one.begun else 1,
                 "next_due_at": one.due_at,
                 "new_status": one.status,
                 "new_error": one.error,

@@ -81,9 +81,10 @@ class WebhookManagement:
         """Makes one, with a secret.
 
         Raises Refusal `invalid_request` for an address that may not be called and for events that
-        there are not, `conflict` when there are `MAX_WEBHOOKS`.
+        there are not, `conflict` when there are `MAX_WEBHOOKS`; Unavailable when the host cannot be
+        looked up now.
         """
-        await self._sender.check(new.url)
+        await self._sender.check(new.url, caller.tenant_id)
         async with self._changes.begin(caller.actor, caller.tenant_id, once) as change:
             page = await change.tx.webhooks.in_tenant(caller.tenant_id, Slice(MAX_WEBHOOKS))
             if len(page.items) >= MAX_WEBHOOKS:
@@ -113,7 +114,7 @@ class WebhookManagement:
         Raises Refusal `not_found`, `stale`, and `invalid_request` as `create`.
         """
         if "url" in edits:
-            await self._sender.check(edits["url"])
+            await self._sender.check(edits["url"], caller.tenant_id)
         async with self._changes.begin(caller.actor, caller.tenant_id) as change:
             webhook = await _changeable(change, caller, webhook_id, seen)
             edited = _edited(webhook, dict(edits), change.now)

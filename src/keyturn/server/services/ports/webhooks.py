@@ -49,13 +49,17 @@ class Webhooks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """How one try ended: in a last state, or in PENDING to be tried again at `due_at`."""
+    """How one try ended: in a last state, or in PENDING to be tried again at `due_at`.
+
+    `begun` is False for one that does not count.
+    """
 
     delivery: Delivery
     state: DeliveryState
     due_at: datetime | None
     status: int | None
     error: str | None
+    begun: bool = True
 
 
 class Deliveries(Protocol):
@@ -100,22 +104,27 @@ class Deliveries(Protocol):
 class Answered:
     """What a receiver answered: a status, or why there is none in one of this code's own words.
 
-    `retry_after`: the seconds that it asked for.
+    `retry_after`: the seconds that it asked for. `begun` is False when it was not even tried, for
+    want of room.
     """
 
     status: int | None
     error: str | None = None
     retry_after: int | None = None
+    begun: bool = True
 
 
 class WebhookSender(Protocol):
     """Posts to addresses that somebody else chose."""
 
-    async def check(self, url: str) -> None:
-        """Raises Refusal `invalid_request` for an address that nothing may be sent to."""
+    async def check(self, url: str, owner: str) -> None:
+        """Raises Refusal `invalid_request` for an address that nothing may be sent to, Unavailable.
+
+        Of each `owner`, a tenant's id, few are looked up at once.
+        """
         ...
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answered:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, owner: str) -> Answered:
         """Never raises for what the receiver, or the way to it, does. Takes a bounded time."""
         ...
 
