@@ -22,7 +22,14 @@ from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.webhooks import Delivery, DeliveryState, Disabled, Webhook
 from keyturn.server.services import deliveries as module
 from keyturn.server.services import key_events
-from keyturn.server.services.deliveries import CALLS, Deliverer, delivering
+from keyturn.server.services.deliveries import (
+    CALLS,
+    OF_ORGANISATION,
+    OF_TENANT,
+    WEBHOOKS,
+    Deliverer,
+    delivering,
+)
 from keyturn.server.services.key_events import KeyWatch
 from keyturn.server.services.ports import Answered, AuditFilter, Slice
 from keyturn.server.storage import Storage, open_storage
@@ -274,6 +281,55 @@ class TestNodes:
             senders.slow[slow.url].set()
             await senders.calls(40)
         assert senders.most == {slow.url: CALLS, quick.url: CALLS}
+
+    async def test_one_organisations_slow_receivers_keep_no_other_waiting(
+        self, world: World, senders: Senders
+    ) -> None:
+        loud, quiet = [await world.tenant(world.root, name) for name in ("loud", "quiet")]
+        tenants = [await world.tenant(loud, str(number)) for number in range(3)]
+        stuck = asyncio.Event()
+        for number in range(WEBHOOKS + 4):
+            slow = await hook(world, f"slow{number}", tenant_id=tenants[number % 3])
+            senders.slow[slow.url] = stuck
+            await queue(world, slow, CALLS)
+        async with delivering(deliverer := node(world.storage, senders)):
+            await senders.calls(OF_ORGANISATION * CALLS)
+            good = await hook(world, "good", tenant_id=quiet)
+            await queue(world, good, 9)
+            deliverer.wake()
+            await senders.calls(OF_ORGANISATION * CALLS + 9)
+            called = Counter(url for url, _ in senders.got)
+            assert called.pop(good.url) == 9
+            assert len(called) == OF_ORGANISATION
+            stuck.set()
+
+    async def test_of_one_tenant_few_are_called_at_once(
+        self, world: World, senders: Senders
+    ) -> None:
+        stuck = asyncio.Event()
+        for number in range(OF_TENANT + 1):
+            slow = await hook(world, f"slow{number}")
+            senders.slow[slow.url] = stuck
+            await queue(world, slow)
+        async with delivering(deliverer := node(world.storage, senders)):
+            await senders.calls(OF_TENANT)
+            await deliverer._begin()
+            assert len(deliverer._serving) == OF_TENANT
+            stuck.set()
+            await senders.calls(OF_TENANT + 1)
+
+    async def test_after_a_timeout_it_is_the_others_turn(
+        self, world: World, senders: Senders, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "WEBHOOKS", 1)
+        slow = await hook(world, "slow")
+        await queue(world, slow, 20)
+        senders.answers[slow.url] = [Answered(None, "timeout")] * 20
+        deliverer = node(world.storage, senders)
+        await deliverer.deliver()
+        assert len(senders.got) == CALLS
+        await deliverer.deliver()
+        assert len(senders.got) == 2 * CALLS
 
     async def test_calls_under_way_are_finished_at_the_end(
         self, world: World, senders: Senders

@@ -60,7 +60,7 @@ async def claimed(world: World, webhook: Webhook, **more: Any) -> tuple[Delivery
 
 async def waiting(world: World) -> set[str]:
     async with world.storage.store.transaction() as work:
-        return set(await work.deliveries.waiting(NOW, 100))
+        return {one.webhook_id for one in await work.deliveries.waiting(NOW, 100)}
 
 
 async def told(world: World, webhook: Webhook) -> list[Delivery]:
@@ -197,6 +197,36 @@ class TestDeliveries:
         assert await waiting(world) == {some.id}
         assert await claimed(world, resting) == ()
         assert await claimed(world, disabled) == ()
+
+    async def test_in_turn_by_organisation_and_tenant(self, world: World) -> None:
+        loud = await world.tenant(world.root, "loud")
+        below, deep = await world.tenant(loud, "a"), await world.tenant(loud, "b")
+        deep = await world.tenant(deep, "c")
+        quiet = await world.tenant(world.root, "quiet")
+        of = dict.fromkeys((loud, below, deep), loud) | {quiet: quiet, "": world.root}
+        for tenant, count in {loud: 9, below: 9, deep: 1, quiet: 1, "": 1}.items():
+            for _ in range(count):
+                made = await (added(world, tenant) if tenant else added(world))
+                await queued(world, made)
+        async with world.storage.store.transaction() as work:
+            found = await work.deliveries.waiting(NOW, 100)
+        assert len({one.webhook_id for one in found}) == 21
+        assert {one.organisation_id for one in found[:3]} == {loud, quiet, world.root}
+        assert {one.organisation_id for one in found[3:]} == {loud}
+        first = {one.tenant_id for one in found if one.organisation_id == loud}
+        turns = [one for one in found if one.organisation_id == loud]
+        assert {one.tenant_id for one in turns[:3]} == first == {loud, below, deep}
+        assert all(one.organisation_id == of.get(one.tenant_id, world.root) for one in found)
+        async with world.storage.store.transaction() as work:
+            assert len(await work.deliveries.waiting(NOW, 2)) == 2
+
+    async def test_how_many_are_pending(self, world: World) -> None:
+        webhook, other = await added(world), await added(world)
+        await queued(world, webhook, 3)
+        await queued(world, other)
+        await queued(world, webhook, state=DeliveryState.DEAD, due_at=None)
+        async with world.storage.store.transaction() as work:
+            assert [await work.deliveries.pending(webhook.id, most) for most in (2, 9)] == [2, 3]
 
     async def test_claimed_for_a_while(self, world: World) -> None:
         webhook = await added(world)

@@ -2,7 +2,8 @@
 
 Every node has this loop. A delivery belongs to the node that claimed it, for a while: when that
 one dies, another takes it. So a receiver may be told twice, and knows by `webhook-id`. One webhook
-has few calls at once, and the node few webhooks: a slow receiver keeps nobody else waiting.
+has few calls at once, the node few webhooks, and of those each tenant and each organisation has
+its share: a slow receiver keeps nobody else waiting, and nobody's slow receivers others.
 """
 
 import asyncio
@@ -16,14 +17,17 @@ from functools import partial
 from ..domain.errors import Unavailable
 from ..domain.trail import AuditEvent
 from ..domain.webhooks import Delivery, DeliveryState, Disabled, Webhook, pause_after
-from .ports import Answered, Clock, Store, Tried, WebhookSecrets, WebhookSender
+from .ports import Answered, Clock, Store, Tried, Waiting, WebhookSecrets, WebhookSender
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks for what is due.
 INTERVAL = 1.0
 #: Webhooks of one node that are called at once, and calls at once to each.
-WEBHOOKS, CALLS = 16, 4
+WEBHOOKS, CALLS = 32, 4
+#: Of these webhooks, how many of one tenant, and of one organisation: the tenants that stand below
+#: one that is below the root, with it.
+OF_TENANT, OF_ORGANISATION = 4, 8
 #: How often a webhook gets that many calls before others have their turn.
 TURNS = 8
 #: How long claimed deliveries are left to who claimed them: longer than a try can take.
@@ -31,6 +35,8 @@ LEASE = timedelta(seconds=60)
 #: Seconds that calls under way may finish in when the node stops.
 FINISH = 3.0
 
+# After these others have their turn at once.
+_SLOW = ("timeout", "name_lookup_failed")
 _GONE = 410  # RFC 9110, 15.5.11
 
 
@@ -56,7 +62,7 @@ class Deliverer:
         self._chance = chance
         self._woken = asyncio.Event()
         self._stopping = False
-        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._serving: dict[Waiting, asyncio.Task[None]] = {}
         self._failing = False
 
     async def run(self) -> None:
@@ -99,11 +105,19 @@ class Deliverer:
             return
         async with self._store.transaction() as tx:
             found = await tx.deliveries.waiting(await tx.now(), 2 * WEBHOOKS)
-        for webhook_id in found:
-            if webhook_id not in self._serving and len(self._serving) < WEBHOOKS:
-                task = asyncio.create_task(self._reported(self._serve(webhook_id)))
-                self._serving[webhook_id] = task
-                task.add_done_callback(partial(self._served, webhook_id))
+        for one in found:
+            if self._has_room(one):
+                task = asyncio.create_task(self._reported(self._serve(one.webhook_id)))
+                self._serving[one] = task
+                task.add_done_callback(partial(self._served, one))
+
+    def _has_room(self, one: Waiting) -> bool:
+        serving = self._serving
+        if one in serving or len(serving) >= WEBHOOKS:
+            return False
+        of_tenant = sum(each.tenant_id == one.tenant_id for each in serving)
+        of_all = sum(each.organisation_id == one.organisation_id for each in serving)
+        return of_tenant < OF_TENANT and of_all < OF_ORGANISATION
 
     async def _serve(self, webhook_id: str) -> None:
         """Some turns for one webhook."""
@@ -118,10 +132,12 @@ class Deliverer:
                 return
             answers = await asyncio.gather(*(self._try(webhook, one) for one in claimed))
             await self._record(webhook, claimed, answers)
+            if any(answer.error in _SLOW for answer in answers):
+                break
         self.wake()
 
-    def _served(self, webhook_id: str, _: object) -> None:
-        del self._serving[webhook_id]
+    def _served(self, one: Waiting, _: object) -> None:
+        del self._serving[one]
 
     async def _try(self, webhook: Webhook, delivery: Delivery) -> Answered:
         now, body = self._clock(), delivery.payload.encode()

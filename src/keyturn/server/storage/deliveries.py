@@ -8,9 +8,9 @@ from sqlalchemy import Row, ScalarSelect, bindparam, func, select, update
 
 from ..domain.ids import parse_id
 from ..domain.webhooks import KEPT_FOR, Delivery, DeliveryState, Webhook
-from ..services.ports import Page, Slice, Tried
+from ..services.ports import Page, Slice, Tried, Waiting
 from .paging import page, sliced
-from .tables import webhook_deliveries, webhooks
+from .tables import tenant_tree, tenants, webhook_deliveries, webhooks
 from .unit import Unit
 from .webhooks import told_now, webhook_of
 
@@ -111,8 +111,16 @@ class DeliveryRepository:
         )
         return len((await self._unit.run(statement)).all())
 
-    async def waiting(self, now: datetime, at_most: int) -> tuple[str, ...]:
-        """From webhook to webhook along the index of what is pending, in no order.
+    async def pending(self, webhook_id: str, at_most: int) -> int:
+        """Counts no further than that."""
+        some = select(webhook_deliveries.c.id).where(
+            webhook_deliveries.c.webhook_id == webhook_id, _PENDING
+        )
+        statement = select(func.count()).select_from(some.limit(at_most).subquery())
+        return int((await self._unit.run(statement)).scalar_one())
+
+    async def waiting(self, now: datetime, at_most: int) -> tuple[Waiting, ...]:
+        """From webhook to webhook along the index of what is pending.
 
         However long the queue of one is, the others are found at once.
         """
@@ -129,15 +137,29 @@ class DeliveryRepository:
             )
             .exists()
         )
-        statement = (
-            select(webhooks.c.id)
+        found = (
+            select(
+                webhooks.c.id,
+                webhooks.c.tenant_id,
+                func.coalesce(_organisation(), webhooks.c.tenant_id).label("organisation_id"),
+            )
             .join(pending, pending.c.id == webhooks.c.id)
             .where(due, told_now())
-            # Another order each time: with more than can be served at once, none is left behind.
-            .order_by(func.random())
+            .cte("found")
+        )
+        # In turn, and in another order each time: with more than can be served at once, none is
+        # left behind.
+        of_tenant = func.row_number().over(partition_by=found.c.tenant_id, order_by=func.random())
+        ranked = select(found, of_tenant.label("of_tenant")).cte("ranked")
+        in_turn = func.row_number().over(
+            partition_by=ranked.c.organisation_id, order_by=(ranked.c.of_tenant, func.random())
+        )
+        statement = (
+            select(ranked.c.id, ranked.c.tenant_id, ranked.c.organisation_id)
+            .order_by(in_turn, func.random())
             .limit(at_most)
         )
-        return tuple((await self._unit.run(statement)).scalars())
+        return tuple(Waiting(*row) for row in await self._unit.run(statement))
 
     async def claim(
         self, webhook_id: str, now: datetime, *, lease: timedelta, at_most: int
@@ -185,6 +207,20 @@ class DeliveryRepository:
         ]
         if rows:
             await self._unit.run(_RECORD, rows)
+
+
+def _organisation() -> ScalarSelect[Any]:
+    """The tenant below the root that the webhook's tenant is, or stands below."""
+    above = tenants.alias()
+    return (
+        select(above.c.id)
+        .join(tenant_tree, tenant_tree.c.ancestor_id == above.c.id)
+        .where(
+            tenant_tree.c.descendant_id == webhooks.c.tenant_id,
+            above.c.parent_id.in_(select(tenants.c.id).where(tenants.c.parent_id.is_(None))),
+        )
+        .scalar_subquery()
+    )
 
 
 def _next_webhook(after: Any) -> ScalarSelect[Any]:

@@ -36,7 +36,7 @@ from .tokens import (
     RefreshTokens,
 )
 from .trail import AuditFilter, AuditLog, KeptAnswer, KeptAnswers, Revocations, Tail
-from .webhooks import Answered, Deliveries, Tried, Webhooks, WebhookSecrets, WebhookSender
+from .webhooks import Answered, Deliveries, Tried, Waiting, Webhooks, WebhookSecrets, WebhookSender
 
 __all__ = [
     "AccessTokens",
@@ -90,6 +90,7 @@ __all__ = [
     "Tried",
     "UnmovedKey",
     "Users",
+    "Waiting",
     "WebhookSecrets",
     "WebhookSender",
     "Webhooks",

@@ -62,6 +62,19 @@ class Tried:
     begun: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A webhook that something is due for, and whose it is.
+
+    `organisation_id` is the tenant below the root that its tenant is, or stands below; the root's
+    own id for the root's.
+    """
+
+    webhook_id: str
+    tenant_id: str
+    organisation_id: str
+
+
 class Deliveries(Protocol):
     """What is to be told to webhooks. Audit rows become deliveries where they are added."""
 
@@ -83,8 +96,15 @@ class Deliveries(Protocol):
         """Makes dead ones pending, with all their tries before them; says how many."""
         ...
 
-    async def waiting(self, now: datetime, at_most: int) -> tuple[str, ...]:
-        """Webhooks that something is due for now: enabled ones, of tenants that are active."""
+    async def pending(self, webhook_id: str, at_most: int) -> int:
+        """How many of a webhook are pending; `at_most` when they are more."""
+        ...
+
+    async def waiting(self, now: datetime, at_most: int) -> tuple[Waiting, ...]:
+        """Webhooks that something is due for now: enabled ones, of tenants that are active.
+
+        One of each organisation first, then a second one of each; within one, the same by tenant.
+        """
         ...
 
     async def claim(
