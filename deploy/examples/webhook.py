@@ -3,7 +3,8 @@
     keyturn webhook create incidents --url https://hooks.example/keyturn --quiet > secret
     WEBHOOK_SECRET=$(cat secret) python webhook.py 8000
 
-It listens on this machine alone: put what ends TLS in front of it.
+It listens on this machine alone: put what ends TLS in front of it. To try it beside a node of one's
+own, start that with KEYTURN_WEBHOOK_NETWORKS=127.0.0.0/8, and say --url http://127.0.0.1:8000/.
 """
 
 import base64

@@ -447,5 +447,7 @@ class TestMasterSecret:
         assert signed.startswith(f"{new.signature(moved, NOW, b'x')} v1,")
         assert both.resealed(moved) is None
         assert new.signature(webhook, NOW, b"x") is None
+        none = replace(webhook, secret=None, old_secret=None, old_until=None)
+        assert both.signature(none, NOW, b"x") is both.resealed(none) is None
         other = replace(webhook, id=new_id())
         assert SECRETS.signature(other, NOW, b"x") is None

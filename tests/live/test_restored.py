@@ -133,6 +133,7 @@ class Story:
             )
             self.made[name] = made
             self.tokens[name] = self.exchange(name).json()
+        self.call("POST", "/webhooks", name="w", url="https://127.0.0.1:1/")
 
     def exchange(self, name: str) -> httpx.Response:
         made = self.made[name]
@@ -198,7 +199,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture
 def story(place: Place, log_dir: Path) -> Iterator[Story]:
     demo = prepare(place.url)
-    server = LiveServer(log_dir, place.url, demo.master_secret)
+    server = LiveServer(log_dir, place.url, demo.master_secret, webhook_networks="127.0.0.0/8")
     with httpx.Client(timeout=20) as http:
         yield Story(server, demo, http)
     server.stop()
@@ -219,7 +220,10 @@ def test_what_was_revoked_since_is_refused(place: Place, story: Story, tmp_path:
         assert story.live.me(story.tokens["key"]["access_token"]).status_code == 200
 
     place.restore()
-    command(story.server, "restored", "--yes")
+    said = command(story.server, "restored", "--yes")
+    assert "webhooks disabled          1" in said
+    [kept] = rows(place.url, "SELECT secret, disabled_reason FROM webhooks")
+    assert (kept["secret"], kept["disabled_reason"]) == (None, "restored")
     with running(story.server):
         assert {story.exchange(name).status_code for name in NAMES} == {400}
         assert {story.refresh(name).status_code for name in NAMES} == {400}

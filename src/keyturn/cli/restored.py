@@ -45,9 +45,9 @@ def restored(
     """End what works again in a restored copy though it was revoked. Before a node starts.
 
     A copy does not know what was revoked after it was made. So all tokens and sessions end, new
-    signing keys are made, invitations are withdrawn, passwords are forgotten; and all API keys are
-    revoked, unless they are kept. What Redis knows of revocations is written into the database.
-    Afterwards `keyturn recover` makes a key for an administrator.
+    signing keys are made, invitations are withdrawn, passwords are forgotten, webhooks disabled;
+    and all API keys are revoked, unless they are kept. What Redis knows of revocations is written
+    into the database. Afterwards `keyturn recover` makes a key for an administrator.
 
     What cannot be known without a trail: memberships, roles and users that were taken away after
     the copy was made are back. The file is what `keyturn backup trail` wrote, or `keyturn audit
@@ -142,6 +142,8 @@ def _told(done: "Done") -> dict[str, object]:
         "api_keys_revoked": done.keys,
         "invitations_withdrawn": done.invitations,
         "passwords_forgotten": done.passwords,
+        "webhooks_disabled": done.webhooks,
+        "deliveries_given_up": done.deliveries,
         "signing_keys_removed": list(done.signing_keys),
         "merged_from_redis": done.merged,
         "applied": dict(done.applied),
@@ -154,6 +156,8 @@ def _tell(done: "Done", kept: bool) -> None:
     print(f"API keys revoked           {'none: kept' if kept else done.keys}")
     print(f"invitations withdrawn      {done.invitations}")
     print(f"passwords forgotten        {done.passwords}")
+    print(f"webhooks disabled          {done.webhooks}")
+    print(f"deliveries given up        {done.deliveries}")
     print(f"signing keys removed       {len(done.signing_keys)}")
     print(f"revocations from Redis     {done.merged}")
     print(f"done again of the trail    {_amounts(done.applied)}")

@@ -168,7 +168,9 @@ def retry(
         str | None, typer.Argument(help="Id of a dead delivery; without, all dead ones.")
     ] = None,
 ) -> None:
-    """Have dead deliveries of a webhook tried again: one, or all (1,000 at once).
+    """Have dead deliveries of a webhook tried again: one, or all.
+
+    Of all, the oldest, until 100 are pending: again for the rest.
 
     Examples:
       keyturn webhook retry incidents

@@ -303,6 +303,35 @@ class TestDeliveries:
         assert await told(world, webhook) == [kept]
 
 
+class TestRestored:
+    async def test_nothing_is_told_and_nothing_signs(self, world: World) -> None:
+        on = await added(world, old_secret=b"old", old_until=NOW)
+        off = await added(world, disabled_at=NOW, disabled_reason=Disabled.REQUEST)
+        [waits] = await queued(world, on)
+        [ended] = await queued(world, on, state=DeliveryState.DELIVERED, due_at=None)
+        for count in (2, 0):  # again it does nothing
+            async with world.storage.store.transaction() as work:
+                assert await work.restored.disable_webhooks(NOW + SECOND) == count
+                assert await work.restored.give_up_deliveries(NOW + SECOND) == count // 2
+        async with world.storage.store.transaction() as work:
+            found = {one.id: one for one in await work.webhooks.all_after(None, 9)}
+        assert found == {
+            one.id: replace(
+                one,
+                secret=None,
+                old_secret=None,
+                old_until=None,
+                disabled_at=one.disabled_at or NOW + SECOND,
+                disabled_reason=Disabled.RESTORED,
+                version=2,
+            )
+            for one in (on, off)
+        }
+        dead = replace(waits, state=DeliveryState.DEAD, due_at=None, ended_at=NOW + SECOND)
+        assert await told(world, on) == [ended, dead]
+        assert await waiting(world) == set()
+
+
 class TestAuditRowsTell:
     async def noted(self, world: World, *events: AuditEvent) -> None:
         async with world.storage.store.transaction() as work:

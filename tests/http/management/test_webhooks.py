@@ -13,6 +13,7 @@ from keyturn.server.domain import webhooks as rules
 from keyturn.server.domain.events import EVENT_TYPES
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.permissions import TENANT_ADMIN, VIEWER
+from keyturn.server.services.management import webhooks as management
 from tests.http.conftest import Running
 from tests.http.contract import document
 from tests.http.management.conftest import Person, person
@@ -300,6 +301,25 @@ class TestRotateSecret:
         assert signs == [True, True, False]
         assert "whsec_" not in str(await events(admin, webhook["id"]))
 
+    async def test_200_after_a_restore_it_needs_one_to_be_enabled(
+        self, service: Running, admin: Person, receiver: Receiver
+    ) -> None:
+        webhook = await made(admin, receiver)
+        one = f"{PATH}/{webhook['id']}"
+        async with service.service.parts.store.transaction() as tx:
+            await tx.restored.disable_webhooks(await tx.now())
+        off = (await admin.get(one)).json()
+        assert (off["enabled"], off["disabled_reason"]) == (False, "restored")
+        assert (await admin.patch(one, {"enabled": True})).status_code == 409
+        assert (await admin.patch(one, {"name": "Other"})).status_code == 200
+        new = (await admin.post(f"{one}/rotate-secret")).json()
+        assert (new["enabled"], new["old_secret_until"]) == (False, None)
+        assert (await admin.patch(one, {"enabled": True})).json()["enabled"]
+        await admin.post(f"{one}/test")
+        [got] = await receiver.calls(1)
+        assert got.signed_by(new["secret"])
+        assert not got.signed_by(webhook["secret"])
+
     async def test_200_once_with_an_idempotency_key(
         self, admin: Person, receiver: Receiver
     ) -> None:
@@ -345,6 +365,24 @@ class TestRetry:
         assert (answer.status_code, answer.json()) == (202, {"retried": 1})
         await ended(admin, webhook, "delivered")
         assert (await admin.post(f"{one}/deliveries/retry")).json() == {"retried": 0}
+
+    async def test_202_a_few_at_a_time(
+        self, admin: Person, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(management, "MAX_RETRIED", 2)
+        monkeypatch.setattr(rules, "BACK_OFF", ())
+        webhook = await made(admin, receiver)
+        one = f"{PATH}/{webhook['id']}"
+        receiver.usual = status(404)
+        for _ in range(3):
+            await admin.post(f"{one}/test")
+        async with asyncio.timeout(20):
+            while len(await deliveries(admin, webhook, state="dead")) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        receiver.usual = b""  # tries that do not end
+        assert (await admin.post(f"{one}/deliveries/retry")).json() == {"retried": 2}
+        assert (await admin.post(f"{one}/deliveries/retry")).status_code == 409
+        assert len(await deliveries(admin, webhook, state="dead")) == 1
 
 
 class TestListDeliveries:

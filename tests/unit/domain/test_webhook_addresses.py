@@ -81,6 +81,7 @@ def test_the_public_internet(address: str) -> None:
         "192.168.0.1",
         "100.64.0.1",
         "169.254.169.254",
+        "168.63.129.16",
         "192.0.0.8",
         "192.0.2.1",
         "192.88.99.1",
@@ -119,8 +120,16 @@ def test_nothing_else(address: str) -> None:
 
 
 def test_no_address_at_all() -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(Refusal, match="no address"):
         need_reachable(HTTPS, [], LOOPBACK)
+
+
+@pytest.mark.parametrize(
+    ("target", "addresses"), [(HTTP, ["8.8.8.8"]), (HTTP, []), (HTTPS, ["10.0.0.1"])]
+)
+def test_what_is_refused_says_how_it_is_allowed(target: Target, addresses: list[str]) -> None:
+    with pytest.raises(Refusal, match="KEYTURN_WEBHOOK_NETWORKS"):
+        need_reachable(target, addresses, ())
 
 
 def test_networks_that_are_named() -> None:

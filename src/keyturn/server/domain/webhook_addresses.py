@@ -20,9 +20,13 @@ _URL = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 # Global by name, and another network's or a translator's in truth: relays of 6to4, protocol
-# assignments. In IPv6 only what was given out (2000::/3), without 6to4 and documentation: NAT64
-# and mapped addresses stand outside.
-_NOT_GLOBAL_4 = (IPv4Network("192.88.99.0/24"), IPv4Network("192.0.0.0/24"))
+# assignments, a cloud's (Azure's) service to its guests. In IPv6 only what was given out
+# (2000::/3), without 6to4 and documentation: NAT64 and mapped addresses stand outside.
+_NOT_GLOBAL_4 = (
+    IPv4Network("192.88.99.0/24"),
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("168.63.129.16/32"),
+)
 _GIVEN_OUT_6 = IPv6Network("2000::/3")
 _NOT_GLOBAL_6 = (IPv6Network("2002::/16"), IPv6Network("3fff::/20"))
 
@@ -63,14 +67,23 @@ def need_reachable(target: Target, addresses: Sequence[str], networks: Sequence[
     this machine's own (loopback).
     """
     if not addresses:
-        raise invalid_request("The host has no address.", field="url")
+        raise _not_allowed("The host has no address." if target.secure else _ONLY_HTTPS)
     for text in addresses:
         address = _plain(text)
         listed = address is not None and any(address in network for network in networks)
         if address is None or not (listed or _is_global(address)):
-            raise _not_allowed("A webhook must be on the public Internet.")
+            raise _not_allowed(
+                "A webhook must be on the public Internet, or in a network that the operator"
+                " allows (KEYTURN_WEBHOOK_NETWORKS)."
+            )
         if not target.secure and not (listed and address.is_loopback):
-            raise _not_allowed("A webhook's address must begin with https://.")
+            raise _not_allowed(_ONLY_HTTPS)
+
+
+_ONLY_HTTPS = (
+    "A webhook's address must begin with https://; http:// is for this machine alone, where"
+    " KEYTURN_WEBHOOK_NETWORKS has it."
+)
 
 
 def _not_allowed(public: str) -> Refusal:

@@ -24,10 +24,13 @@ EXPIRING_DAYS, UNUSED_DAYS = (30, 7, 1), 90
 
 
 class Disabled(StrEnum):
-    """Why a webhook is told nothing: somebody wished so, or its receiver answered 410 (Gone)."""
+    """Why a webhook is told nothing: somebody wished so, its receiver answered 410 (Gone), or the
+    database was restored from a copy.
+    """
 
     REQUEST = "request"
     GONE = "gone"
+    RESTORED = "restored"
 
 
 class DeliveryState(StrEnum):
@@ -43,7 +46,8 @@ class Webhook:
     """An address that is told of events of its tenant.
 
     `events` are their types; None: all, also those that there are not yet. The secrets are sealed;
-    the old one signs, too, until `old_until`. `checked_at`: when the tenant's keys were last looked
+    the old one signs, too, until `old_until`; None: it needs a new one before it is enabled.
+    `checked_at`: when the tenant's keys were last looked
     through for what time alone does to them.
     """
 
@@ -52,7 +56,7 @@ class Webhook:
     name: str
     url: str
     created_at: datetime
-    secret: bytes = field(repr=False)
+    secret: bytes | None = field(repr=False)
     events: tuple[str, ...] | None = None
     expiring_days: tuple[int, ...] = EXPIRING_DAYS
     unused_days: int = UNUSED_DAYS

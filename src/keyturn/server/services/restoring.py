@@ -6,6 +6,7 @@ ends here, unless somebody who knows says otherwise:
 * access and refresh tokens, always: the epoch of everybody rises above all that there ever was,
   and the signing keys are replaced (or retired);
 * codes of invitations, passwords, kept answers, always;
+* webhooks, always: one that was deleted is back, and a secret that was replaced would sign again;
 * API keys, unless they are to be kept: as the copy has them, or as a trail says (`Past`).
 
 What Redis knows of revocations and the database does not is written into it.
@@ -67,6 +68,8 @@ class Done:
     keys: int
     invitations: int
     passwords: int
+    webhooks: int
+    deliveries: int
     signing_keys: tuple[str, ...]
     merged: int
     applied: Mapping[str, int]
@@ -112,6 +115,8 @@ class Restoring:
                 keys=await tx.restored.revoke_keys(now) if keys is Keys.REVOKE else 0,
                 invitations=await tx.restored.withdraw_invitations(now),
                 passwords=await tx.restored.forget_passwords(),
+                webhooks=await tx.restored.disable_webhooks(now),
+                deliveries=await tx.restored.give_up_deliveries(now),
                 signing_keys=replaced,
                 merged=merged,
                 applied=applied,
@@ -123,6 +128,8 @@ class Restoring:
                 "keys_revoked": done.keys,
                 "invitations_withdrawn": done.invitations,
                 "passwords_forgotten": done.passwords,
+                "webhooks_disabled": done.webhooks,
+                "deliveries_given_up": done.deliveries,
                 "signing_keys": "retired" if retire else "removed",
                 "merged": merged,
                 "applied": dict(applied),

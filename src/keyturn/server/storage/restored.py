@@ -2,10 +2,18 @@
 
 from datetime import datetime
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, func, update
 
 from ..domain.model import InvitationState
-from .tables import api_keys, invitations, kept_answers, passwords
+from ..domain.webhooks import DeliveryState, Disabled
+from .tables import (
+    api_keys,
+    invitations,
+    kept_answers,
+    passwords,
+    webhook_deliveries,
+    webhooks,
+)
 from .unit import Unit
 
 #: Why such a key was revoked, as it is stored (management.key_states).
@@ -43,3 +51,28 @@ class RestoredRepository:
     async def forget_answers(self) -> None:
         """Whoever repeats a request makes another thing."""
         await self._unit.run(delete(kept_answers))
+
+    async def disable_webhooks(self, at: datetime) -> int:
+        """Those that were disabled lose their secrets, too."""
+        statement = (
+            update(webhooks)
+            .where(webhooks.c.secret.is_not(None))
+            .values(
+                secret=None,
+                old_secret=None,
+                old_until=None,
+                disabled_at=func.coalesce(webhooks.c.disabled_at, at),
+                disabled_reason=Disabled.RESTORED.value,
+                version=webhooks.c.version + 1,
+            )
+        )
+        return (await self._unit.run(statement)).rowcount
+
+    async def give_up_deliveries(self, at: datetime) -> int:
+        """Dead, as if all tries had failed."""
+        statement = (
+            update(webhook_deliveries)
+            .where(webhook_deliveries.c.state == DeliveryState.PENDING.value)
+            .values(state=DeliveryState.DEAD.value, due_at=None, ended_at=at)
+        )
+        return (await self._unit.run(statement)).rowcount

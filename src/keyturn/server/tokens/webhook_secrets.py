@@ -41,7 +41,7 @@ class SealedWebhookSecrets:
             sealed.append(webhook.old_secret)
         signatures = []
         for one in sealed:
-            secret = self._seals.open(one, webhook.id.encode())
+            secret = None if one is None else self._seals.open(one, webhook.id.encode())
             if secret is not None:
                 digest = hmac.digest(secret, content, hashlib.sha256)
                 signatures.append(f"v1,{base64.b64encode(digest).decode()}")
@@ -54,6 +54,10 @@ class SealedWebhookSecrets:
         if all(stays):
             return None
         context = webhook.id.encode()
+        opened = None if old is None else self._seals.open(old, context)
+        kept = None if opened is None else self._seals.seal(opened, context)
+        if webhook.secret is None:
+            return replace(webhook, old_secret=kept)
         secret = self._seals.open(webhook.secret, context)
         if secret is None:
             raise StorageNotReady(
@@ -61,9 +65,4 @@ class SealedWebhookSecrets:
                 " not in the settings: add that to KEYTURN_PREVIOUS_MASTER_SECRETS, or give the"
                 " webhook a new secret."
             )
-        opened = None if old is None else self._seals.open(old, context)
-        return replace(
-            webhook,
-            secret=self._seals.seal(secret, context),
-            old_secret=None if opened is None else self._seals.seal(opened, context),
-        )
+        return replace(webhook, secret=self._seals.seal(secret, context), old_secret=kept)

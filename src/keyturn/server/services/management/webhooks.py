@@ -24,8 +24,9 @@ from ..callers import TenantCaller
 from ..ports import Page, Slice, Store, Transaction, WebhookSecrets, WebhookSender
 from .changes import Change, Changes, Once, Versions, need_version
 
-#: Dead deliveries that one call makes pending.
-MAX_RETRIED = 1_000
+#: Deliveries that wait, at most, after dead ones were made pending all at once: the address may be
+#: another one by now, and its receiver did not ask for what others did not take.
+MAX_RETRIED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +112,16 @@ class WebhookManagement:
     ) -> Webhook:
         """Changes fields of `NewWebhook`, and `enabled`: what waited while it was disabled goes on.
 
-        Raises Refusal `not_found`, `stale`, and `invalid_request` as `create`.
+        Raises Refusal `not_found`, `stale`, `conflict` for one without a secret that is to be
+        enabled, and `invalid_request` as `create`.
         """
         if "url" in edits:
             await self._sender.check(edits["url"], caller.tenant_id)
         async with self._changes.begin(caller.actor, caller.tenant_id) as change:
             webhook = await _changeable(change, caller, webhook_id, seen)
             edited = _edited(webhook, dict(edits), change.now)
+            if edited.disabled_at is None and edited.secret is None:
+                raise conflict("The webhook needs a new secret first (rotate-secret).")
             if edited == webhook:
                 return webhook
             saved = await change.tx.webhooks.save(edited)
@@ -145,10 +149,10 @@ class WebhookManagement:
         async with self._changes.begin(caller.actor, caller.tenant_id, once) as change:
             webhook = await _changeable(change, caller, webhook_id, seen)
             text, sealed = self._secrets.new(webhook.id)
-            until = change.now + OVERLAP
+            until = None if webhook.secret is None else change.now + OVERLAP
             changed = replace(webhook, secret=sealed, old_secret=webhook.secret, old_until=until)
             saved = await change.tx.webhooks.save(changed)
-            after: dict[str, Json] = {"old_secret_until": until.isoformat()}
+            after: dict[str, Json] = {"old_secret_until": until and until.isoformat()}
             change.note("webhook.secret_rotated", webhook_id, after=after)
             return change.made(MadeWebhook(saved, text))
 
@@ -200,10 +204,17 @@ class WebhookManagement:
         return delivery
 
     async def retry_all(self, caller: TenantCaller, webhook_id: str) -> int:
-        """The same for all dead ones, `MAX_RETRIED` at most, the oldest first; how many."""
+        """The same for all dead ones, the oldest first; how many.
+
+        No more than that `MAX_RETRIED` are pending then. Raises Refusal `not_found`, and `conflict`
+        when they are already.
+        """
         async with self._changes.begin(caller.actor, caller.tenant_id) as change:
             webhook = await _changeable(change, caller, webhook_id, None)
-            count = await change.tx.deliveries.retry(webhook.id, change.now, at_most=MAX_RETRIED)
+            room = MAX_RETRIED - await change.tx.deliveries.pending(webhook.id, MAX_RETRIED)
+            if room <= 0:
+                raise conflict(f"{MAX_RETRIED} deliveries are pending already: wait for those.")
+            count = await change.tx.deliveries.retry(webhook.id, change.now, at_most=room)
             if count:
                 change.note("webhook.retried", webhook_id, deliveries=count)
         self._wake()

@@ -21,6 +21,14 @@ class Restored(Protocol):
         """Deletes the hashes of all passwords."""
         ...
 
+    async def disable_webhooks(self, at: datetime) -> int:
+        """All, and drops their secrets, which may have been replaced since; says how many."""
+        ...
+
+    async def give_up_deliveries(self, at: datetime) -> int:
+        """What waits for a webhook waits no more; says how many."""
+        ...
+
     async def forget_answers(self) -> None:
         """Deletes the answers kept for repeated requests: keys' secrets stand in them."""
         ...

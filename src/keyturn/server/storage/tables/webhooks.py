@@ -31,8 +31,8 @@ webhooks = Table(
     Column("events", json_type()),
     Column("expiring_days", json_type(), nullable=False),
     Column("unused_days", Integer, nullable=False),
-    # Sealed under the master secret.
-    Column("secret", LargeBinary, nullable=False),
+    # Sealed under the master secret. NULL since it was restored from a copy, until it is replaced.
+    Column("secret", LargeBinary),
     Column("old_secret", LargeBinary),
     Column("old_until", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
@@ -41,7 +41,7 @@ webhooks = Table(
     # When its tenant's keys were last looked through for what time does to them.
     Column("checked_at", UtcDateTime),
     Column("version", BigInteger, nullable=False),
-    CheckConstraint("disabled_reason IN ('request', 'gone')", name="disabled_reason"),
+    CheckConstraint("disabled_reason IN ('request', 'gone', 'restored')", name="disabled_reason"),
     # Which webhooks an event goes to: almost every tenant has none.
     Index(None, "tenant_id", "id"),
 )

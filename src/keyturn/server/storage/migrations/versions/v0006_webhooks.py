@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("events", json_type()),
         sa.Column("expiring_days", json_type(), nullable=False),
         sa.Column("unused_days", sa.Integer, nullable=False),
-        sa.Column("secret", sa.LargeBinary, nullable=False),
+        sa.Column("secret", sa.LargeBinary),
         sa.Column("old_secret", sa.LargeBinary),
         sa.Column("old_until", UtcDateTime),
         sa.Column("created_at", UtcDateTime, nullable=False),
@@ -34,7 +34,8 @@ def upgrade() -> None:
             ["tenant_id"], ["tenants.id"], name="fk_webhooks_tenant_id", ondelete="CASCADE"
         ),
         sa.CheckConstraint(
-            "disabled_reason IN ('request', 'gone')", name=op.f("ck_webhooks_disabled_reason")
+            "disabled_reason IN ('request', 'gone', 'restored')",
+            name=op.f("ck_webhooks_disabled_reason"),
         ),
     )
     _index("webhooks", "tenant_id", "id")
