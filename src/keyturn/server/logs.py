@@ -57,8 +57,8 @@ _SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
 
 # The quick look that spares nearly all texts the full one: each shape below needs one of these.
 _SUSPICIOUS = re.compile(
-    r"kt_|ktr_|eyJ|[\"']\s*:|basic|bearer|PRIVATE|://|key|cookie|authoriz|assertion|credential"
-    r"|passw|pwd|secret|token|pepper",
+    r"kt_|ktr_|kti_|whsec_|eyJ|[\"']\s*:|basic|bearer|PRIVATE|://|key|cookie|authoriz|assertion"
+    r"|credential|passw|pwd|secret|token|pepper",
     re.IGNORECASE,
 )
 # The shapes are loose on purpose: half a token, or one with a typo, is masked as well. Each
@@ -75,6 +75,9 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"kt_(?![0-9A-Za-z]{22}_\*\*\*)[\w-]{10,}"), f"kt_{MASK}"),
     (re.compile(r"ktr_[\w.-]{4,}"), f"ktr_{MASK}"),
+    (re.compile(r"kti_[\w-]{4,}"), f"kti_{MASK}"),
+    # Base64, which may stand in a URL or in JSON with its signs escaped.
+    (re.compile(r"whsec_(?:[\w+/=-]|\\/|%[0-9A-Fa-f]{2}){4,}"), f"whsec_{MASK}"),
     # A JWT, or a JWE; also without its signature.
     (re.compile(r"eyJ[\w-]{5,}(?:\.[\w-]*)*"), f"eyJ{MASK}"),
     (re.compile(r"\b(basic|bearer)(\s+|%20|\+)[\w.~+/=:-]{4,}", re.IGNORECASE), rf"\1\2{MASK}"),
