@@ -159,7 +159,8 @@ class DeliveryRepository:
             .order_by(in_turn, func.random())
             .limit(at_most)
         )
-        return tuple(Waiting(*row) for row in await self._unit.run(statement))
+        rows = (await self._unit.run(statement)).all()
+        return tuple(Waiting(row.id, row.tenant_id, row.organisation_id) for row in rows)
 
     async def claim(
         self, webhook_id: str, now: datetime, *, lease: timedelta, at_most: int

@@ -152,7 +152,9 @@ class WebhookManagement:
             until = None if webhook.secret is None else change.now + OVERLAP
             changed = replace(webhook, secret=sealed, old_secret=webhook.secret, old_until=until)
             saved = await change.tx.webhooks.save(changed)
-            after: dict[str, Json] = {"old_secret_until": until and until.isoformat()}
+            after: dict[str, Json] = {
+                "old_secret_until": None if until is None else until.isoformat()
+            }
             change.note("webhook.secret_rotated", webhook_id, after=after)
             return change.made(MadeWebhook(saved, text))
 
