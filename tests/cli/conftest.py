@@ -21,7 +21,7 @@ from keyturn.server import logs
 SOURCES = Path(__file__).parents[2] / "src"
 
 #: Until a started service must have said that it is ready, and must have stopped, in seconds.
-PATIENCE = 60
+PATIENCE = 180
 
 
 @dataclass(frozen=True)
