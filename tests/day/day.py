@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,10 +13,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.live_server import Demo, eventually, new_master_secret
+from tests.live_server import eventually
 from tests.replicas import Pair, replicated
 from tests.unit.revocation.redis_process import RedisProcess
-from tests.versions import ROOT, earlier_version
+from tests.versions import ROOT, earlier_version, prepared_by
 
 from .clients import Load, World
 from .stage import Gateway, Node, make_gateway, pg_tool, status
@@ -260,27 +257,6 @@ def _well(node: Node) -> bool:
     return status(node) == "ok"
 
 
-def _prepared(root: Path, url: str) -> Demo:
-    """The demo in an empty database, made by the version in `root`."""
-    program = (
-        "import dataclasses, json, sys; from tests.live_server import prepare;"
-        " print(json.dumps(dataclasses.asdict(prepare(*json.load(sys.stdin)))))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        input=json.dumps([url, new_master_secret()]),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])},
-        cwd=root,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    made = json.loads(done.stdout)
-    return Demo(**{**made, "tenants": tuple(made["tenants"])})
-
-
 def play(directory: Path, log_dir: Path, show: Callable[[str], None]) -> Timeline:
     """The whole day. Raises AssertionError for an act that fails; its answers are in the result."""
     with ExitStack() as stack:
@@ -289,7 +265,7 @@ def play(directory: Path, log_dir: Path, show: Callable[[str], None]) -> Timelin
         redis = RedisProcess(directory)
         redis.start()
         stack.callback(redis.kill)
-        demo = _prepared(old or ROOT, pair.primary.url)
+        demo = prepared_by(old or ROOT, pair.primary.url)
         gateway = make_gateway(directory)
         world = World(gateway.url, demo, gateway.url, gateway.tls)
         first, second = urlsplit(pair.primary.url), urlsplit(pair.replica.url)

@@ -13,23 +13,16 @@ import asyncpg
 import httpx
 import pytest
 
-from keyturn.server import storage
-from keyturn.server.parts import open_parts
-from keyturn.server.services.bootstrap import make_demo
-from keyturn.server.settings import Settings
-from keyturn.server.storage import schema
 from keyturn.server.storage.tables import metadata
 from tests.live_server import (
     SHARED_ISSUER,
-    Demo,
     Live,
     LiveServer,
-    new_master_secret,
     prepare,
     run,
     running,
 )
-from tests.versions import earlier_version
+from tests.versions import earlier_version, prepared_by
 
 
 async def _expand(url: str) -> None:
@@ -44,23 +37,6 @@ async def _expand(url: str) -> None:
         await connection.close()
 
 
-async def _demo(url: str, secret: str) -> Demo:
-    """As `prepare`, on whatever schema is there: rows that every release can write."""
-    settings = Settings(database_url=url, master_secret=secret)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "REVISIONS", (str(await storage.revision_of(url)),))
-        async with open_parts(settings) as parts:
-            made = await make_demo(parts.store, parts.key_format)
-    return Demo(
-        username=made.user.username,
-        api_key=made.key.text,
-        admin_username=made.platform.user.username,
-        admin_api_key=made.platform.key.text,
-        tenants=tuple(tenant.id for tenant in made.tenants),
-        master_secret=secret,
-    )
-
-
 @pytest.mark.slow_fault
 def test_the_release_before_serves_while_this_one_migrates(
     log_dir: Path, empty_postgres_url: str, tmp_path: Path
@@ -68,11 +44,10 @@ def test_the_release_before_serves_while_this_one_migrates(
     """Its nodes go on, and may be started again; then both are at work."""
     if (root := earlier_version(tmp_path)) is None:
         pytest.skip("NOT SHOWN: this checkout has no history to take the earlier version from")
-    url, secret = empty_postgres_url, new_master_secret()
-    old, new = (LiveServer(log_dir, url, secret, issuer=SHARED_ISSUER) for _ in "ab")
+    url = empty_postgres_url
+    demo = prepared_by(root, url)
+    old, new = (LiveServer(log_dir, url, demo.master_secret, issuer=SHARED_ISSUER) for _ in "ab")
     old.root = root
-    assert old.command("migrate").wait(120) == 0
-    demo = run(_demo(url, secret))
     answers: list[int] = []
     done = threading.Event()
 
