@@ -26,6 +26,8 @@ from .timeline import Timeline
 HEALING = 30.0
 #: Seconds between two acts.
 CALM = 6.0
+#: A restored copy is noticed when it is older than this (seconds; deploy/backup.md).
+MEMORY = 26.0
 #: Longer than anything here keeps a refresh from its answer (seconds).
 GRACE = 120
 
@@ -125,7 +127,7 @@ class Day:
                 "pg_dump", "--format=custom", "--no-owner", f"--file={dump}",
                 f"--dbname={url.geturl()}",
             )  # fmt: skip
-            self.calm()
+            self.calm(MEMORY)
         return dump
 
     def restore(self, dump: Path) -> None:
