@@ -37,6 +37,14 @@ async def _expand(url: str) -> None:
         await connection.close()
 
 
+def _load(node: Live, done: threading.Event, answers: list[int]) -> None:
+    """Calls until `done`, whatever happens to the schema."""
+    while not done.is_set():
+        token = node.exchange()
+        answers.append(node.me(token["access_token"]).status_code)
+        answers.append(node.refresh(token["refresh_token"]).status_code)
+
+
 @pytest.mark.slow_fault
 def test_the_release_before_serves_while_this_one_migrates(
     log_dir: Path, empty_postgres_url: str, tmp_path: Path
@@ -51,16 +59,9 @@ def test_the_release_before_serves_while_this_one_migrates(
     answers: list[int] = []
     done = threading.Event()
 
-    def load(http: httpx.Client) -> None:
-        node = Live(old, demo, http)
-        while not done.is_set():
-            token = node.exchange()
-            answers.append(node.me(token["access_token"]).status_code)
-            answers.append(node.refresh(token["refresh_token"]).status_code)
-
     with running(old), httpx.Client(timeout=20) as http, httpx.Client(timeout=20) as busy:
         before = Live(old, demo, http).exchange()
-        worker = threading.Thread(target=load, args=(busy,))
+        worker = threading.Thread(target=_load, args=(Live(old, demo, busy), done, answers))
         worker.start()
         assert new.command("migrate").wait(120) == 0
         with running(new):
@@ -87,16 +88,9 @@ def test_tokens_of_both_stay_valid_while_the_schema_moves(
     answers: list[int] = []
     done = threading.Event()
 
-    def load(http: httpx.Client) -> None:
-        node = Live(old, demo, http)
-        while not done.is_set():
-            token = node.exchange()
-            answers.append(node.me(token["access_token"]).status_code)
-            answers.append(node.refresh(token["refresh_token"]).status_code)
-
     with running(old), httpx.Client(timeout=20) as http, httpx.Client(timeout=20) as busy:
         before = Live(old, demo, http).exchange()
-        worker = threading.Thread(target=load, args=(busy,))
+        worker = threading.Thread(target=_load, args=(Live(old, demo, busy), done, answers))
         worker.start()
         run(_expand(url))
         with running(new):
