@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -58,8 +59,16 @@ class PostgresProcess:
         self._process.wait(START_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL for the process that watches over the others, which end when they notice."""
+        """SIGKILL for all of its processes, as an out-of-memory killer or a pulled plug has it.
+
+        Without the one that watches over them, the others would go on answering for a moment.
+        """
+        pid = self._process.pid
+        watched = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         self._process.kill()
+        for child in watched:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
         self._process.wait()
 
     def start(self) -> None:

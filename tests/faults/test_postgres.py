@@ -80,6 +80,7 @@ class TestStoppedHard:
         tokens, dead = here.exchange(), revoked(there)
 
         getattr(site.postgres, how)()
+        time.sleep(GOOD_FOR)  # so long a node goes on by what it has read
 
         for node in site.nodes:
             for call in calls(node, tokens):
