@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .http.addresses import Addresses
+from .http.doors import Doors
 from .http.leaks import leak_operations
 from .http.limits import Limits
 from .http.management import management_operations
-from .http.operation import Doors
 from .http.published import Check, Published
 from .http.resources import Followers, ResourceParts, resource_operations
 from .http.routes import Surface

@@ -4,9 +4,7 @@ An `Operation` declares its method, its path and what opens it; nothing is serve
 one. So no route can forget to ask who is calling, and a test can walk all of them.
 """
 
-import asyncio
 import hashlib
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,19 +14,15 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..domain.errors import Code, Contended, Refusal, bad_token, invalid_request
+from ..domain.errors import Code, Refusal, invalid_request
 from ..domain.ids import parse_id
-from ..services.callers import Arrival, Callers, Needs, OwnCaller, TenantCaller
-from ..services.management.changes import Once, Replayed, Versions
+from ..services.callers import Arrival, Needs, OwnCaller, TenantCaller
+from ..services.management.changes import Once, Versions
 from ..services.ports import Page, Slice
 from .body import parsed, read_json
-from .caller import bearer, chosen_tenant, header, tenant_choice
+from .caller import header, tenant_choice
 from .cursors import read_cursor, write_cursor
 from .errors import NO_STORE, json_response
-from .limits import Limits
-
-#: How often a change is tried whose transaction was in another one's way.
-TRIES = 4
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -170,90 +164,8 @@ class Call:
         return Once(
             hashlib.sha256(orjson.dumps([*who, *where, key])).digest(),
             hashlib.sha256(self._raw).digest(),
-            lambda made: _packed(answer(made)),
+            lambda made: packed(answer(made)),
         )
-
-
-class Doors:
-    """Makes endpoints of operations: admits the caller, then lets the operation answer."""
-
-    def __init__(self, callers: Callers, limits: Limits, max_body: int) -> None:
-        self._callers = callers
-        self._limits = limits
-        self._max_body = max_body
-
-    def endpoint(self, operation: Operation, path: str) -> Callable[[Request], Awaitable[Response]]:
-        """For Starlette. `path` is the operation's with the base path before it."""
-        max_body = operation.max_body or self._max_body
-        manages = isinstance(operation.access, Own | Needs) and not operation.for_resource_servers
-
-        async def public(request: Request, address: str | None) -> Response:
-            return await operation.answer(Call(operation, request, address, None, max_body))
-
-        async def endpoint(request: Request, address: str | None) -> Response:
-            arrival = await self._arrive(operation, path, request, address)
-            left = self._limits.manage(arrival.token, address) if manages else []
-            caller = await self._admit(operation.access, arrival, request)
-            call = Call(operation, request, address, caller, max_body)
-            if operation.query is None and request.scope["query_string"]:
-                raise invalid_request("This call takes no parameters in the URL.")
-            try:
-                answer = await _answered(call)
-            except Replayed as again:
-                answer = _unpacked(again.answer)
-            answer.raw_headers += left
-            return answer
-
-        return self._limits.around(public if isinstance(operation.access, Public) else endpoint)
-
-    async def _arrive(
-        self, operation: Operation, path: str, request: Request, address: str | None
-    ) -> Arrival:
-        access = operation.access
-        # What a resource server learns here it knows from the token already.
-        anyone = isinstance(access, Bearer)
-        try:
-            text = bearer(request)
-        except Refusal as refusal:
-            for_proxies = isinstance(access, Bearer) and access.for_proxies
-            if refusal.code is not Code.INVALID_REQUEST or not for_proxies:
-                raise
-            raise bad_token("Authorization is repeated") from None
-        return await self._callers.arrive(
-            text, address, (operation.method, path), for_anyone=anyone
-        )
-
-    async def _admit(
-        self, access: Access, arrival: Arrival, request: Request
-    ) -> Arrival | OwnCaller | TenantCaller:
-        assert not isinstance(access, Public)  # noqa: S101 - nobody is admitted there
-        if isinstance(access, Bearer):
-            return arrival
-        if isinstance(access, Own):
-            return await self._callers.own(arrival)
-        return await self._callers.in_tenant(arrival, chosen_tenant(request), access)
-
-
-async def _answered(call: Call) -> Response:
-    """The operation's answer, tried again when its transaction was in another one's way."""
-    for tries_left in reversed(range(TRIES)):
-        try:
-            return await call.operation.answer(call)
-        except Contended:
-            if not tries_left or not isinstance(call.caller, OwnCaller | TenantCaller):
-                raise
-            # Not in step with the other one.
-            await asyncio.sleep(random.uniform(0.01, 0.1))  # noqa: S311 - not a secret
-    raise AssertionError("unreachable")
-
-
-def _packed(answer: Response) -> bytes:
-    return orjson.dumps([answer.status_code, dict(answer.headers), bytes(answer.body).decode()])
-
-
-def _unpacked(kept: bytes) -> Response:
-    status, headers, body = orjson.loads(kept)
-    return Response(body, status, {**headers, "Idempotency-Replayed": "true"})
 
 
 # --- answers ------------------------------------------------------------------------------
@@ -289,12 +201,22 @@ def part(limit: int, cursor: str | None) -> Slice:
     return Slice(limit, read_cursor(cursor))
 
 
+def packed(answer: Response) -> bytes:
+    """An answer that is kept for whoever repeats the request."""
+    return orjson.dumps([answer.status_code, dict(answer.headers), bytes(answer.body).decode()])
+
+
+def unpacked(kept: bytes) -> Response:
+    """What `packed` made."""
+    status, headers, body = orjson.loads(kept)
+    return Response(body, status, {**headers, "Idempotency-Replayed": "true"})
+
+
 __all__ = [
     "Access",
     "Bearer",
     "Call",
     "Code",
-    "Doors",
     "Needs",
     "Operation",
     "Own",
@@ -302,6 +224,8 @@ __all__ = [
     "Refusal",
     "done",
     "listed",
+    "packed",
     "part",
     "shown",
+    "unpacked",
 ]

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .operation import Doors, Operation
+from .doors import Doors
+from .operation import Operation
 from .published import Published
 
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -166,8 +166,11 @@ class Callers:
         if tenant_id in gone:
             raise not_a_member("the tenant is suspended")
 
-    async def in_tenant(self, arrival: Arrival, tenant_id: str, needs: Needs) -> TenantCaller:
-        """The caller in the tenant chosen by `x-tenant-id`, who may make this call there.
+    async def in_tenant(
+        self, arrival: Arrival, tenant_id: str, needs: Needs | None
+    ) -> TenantCaller:
+        """The caller in the tenant chosen by `x-tenant-id`, who may make this call there; with
+        `needs` None, whoever holds a role there.
 
         The header only selects: both the token and the roles of this moment must know the
         tenant. Raises Refusal `access_denied`, the same whether the tenant exists or not, and
@@ -185,7 +188,7 @@ class Callers:
         arrival: Arrival,
         tenant_id: str,
         named: frozenset[str] | None,
-        needs: Needs,
+        needs: Needs | None,
     ) -> TenantCaller:
         token = arrival.token
         record = await self._live(keys, token, arrival.address, tenants=[tenant_id])
@@ -203,6 +206,8 @@ class Callers:
             record.username,
             arrival.address,
         )
+        if needs is None:
+            return caller
         caller.need(needs.permission)
         if needs.administers:
             _need_nobody_acts(token)
