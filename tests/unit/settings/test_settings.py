@@ -191,6 +191,8 @@ class TestRefused:
             ({"trusted_proxies": "10.0.0.1/8"}, "KEYTURN_TRUSTED_PROXIES", "10.0.0.0/8"),
             ({"base_path": "iam"}, "KEYTURN_BASE_PATH", "/iam"),
             ({"base_path": "/../x"}, "KEYTURN_BASE_PATH", "/iam"),
+            ({"base_path": "/console"}, "KEYTURN_BASE_PATH", "/console"),
+            ({"base_path": "/console/iam"}, "KEYTURN_BASE_PATH", "/console"),
             ({"database_url": "mysql://x/y"}, "KEYTURN_DATABASE_URL", "postgresql://"),
             ({"database_url": "sqlite:///:memory:"}, "KEYTURN_DATABASE_URL", "sqlite:///"),
             ({"database_url": "postgresql://u@a:1,b:x/y"}, "KEYTURN_DATABASE_URL", "odd port"),

@@ -75,13 +75,13 @@ async def read_json(request: Request, model: type[Model], max_body: int) -> tupl
         raise Unavailable("large bodies wait too long to be parsed") from None
 
 
-async def read_raw(request: Request, max_body: int) -> bytes:
-    """A JSON body as it came, not parsed: for a signature over its bytes. `max_body` in bytes.
+async def read_raw(request: Request, max_body: int, kind: bytes = JSON) -> bytes:
+    """A body of one kind as it came, not parsed. `max_body` in bytes.
 
     Raises Refusal `body_too_large`, `unsupported_media_type`, `invalid_request` when it is slow.
     """
-    if _announced(request, max_body) != JSON:
-        raise Refusal(Code.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json, in UTF-8.")
+    if _announced(request, max_body) != kind:
+        raise Refusal(Code.UNSUPPORTED_MEDIA_TYPE, f"The body must be {kind.decode()}, in UTF-8.")
     return await _read(request, max_body)
 
 

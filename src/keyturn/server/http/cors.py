@@ -25,6 +25,9 @@ _MAX_AGE = b"600"
 
 _VARY = (b"vary", b"Origin")
 
+#: Stands at the root, where the API may stand as well.
+_NO_API = ("/console/", "/health/", "/.well-known/")
+
 
 class Preflights:
     """Answers what a browser asks before a call; all else is `app`'s. ASGI."""
@@ -90,4 +93,4 @@ class Calls:
 
     def _is_api(self, scope: Scope) -> bool:
         path: str = scope["path"]
-        return path.startswith(self._below) and not path.startswith(("/health/", "/.well-known/"))
+        return path.startswith(self._below) and not path.startswith(_NO_API)

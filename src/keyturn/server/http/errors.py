@@ -1,7 +1,10 @@
-"""Errors to HTTP, in this one place: RFC 6749 on OAuth routes, RFC 9457 elsewhere (P8)."""
+"""Errors to HTTP, in this one place: RFC 6749 on OAuth routes, pages where
+browsers look at them, RFC 9457 elsewhere (P8).
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import orjson
@@ -73,12 +76,26 @@ class _Json(Response):
         self.raw_headers = [*_RAW_NO_STORE, length, (b"content-type", b"application/json")]
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is told of a request that failed: `headers` belong to the answer, in whatever form."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str]
+
+
+#: A page about a fault; None where the caller is no browser. It must not raise.
+FaultPage = Callable[[Request, Fault], Response | None]
+
+
 class ErrorAnswers:
     """Turns refusals and faults into responses."""
 
-    def __init__(self, oauth_paths: frozenset[str]) -> None:
-        """`oauth_paths`: where RFC 6749's form of errors is spoken."""
+    def __init__(self, oauth_paths: frozenset[str], page: FaultPage | None = None) -> None:
+        """`oauth_paths`: where RFC 6749's form of errors is spoken. `page`: where HTML is."""
         self._oauth_paths = oauth_paths
+        self._page = page
 
     def of(self, request: Request, error: Exception) -> Response:
         """The answer to a request that ended in `error`."""
@@ -147,6 +164,10 @@ class ErrorAnswers:
             name = _OAUTH_NAMES[Code(code)] if code in _OAUTH_NAMES else str(code)
             body: dict[str, object] = {"error": name, "error_description": text}
             return json_response(body, status, headers)
+        if self._page is not None:
+            shown = self._page(request, Fault(status, text, headers))
+            if shown is not None:
+                return shown
         body = {
             "type": f"urn:keyturn:error:{code}",
             "title": HTTPStatus(status).phrase,

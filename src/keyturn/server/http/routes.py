@@ -1,4 +1,4 @@
-"""All routes: the operations below the base path, and what is published for everybody."""
+"""All routes: the operations below the base path, what is published for everybody, and pages."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,17 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """What browsers show, or load for it: no operation, and not in the contract.
+
+    `path` is whole: `/console/…` at the root, others below the base path by themselves.
+    """
+
+    path: str
+    endpoints: Mapping[str, Endpoint]
+
+
+@dataclass(frozen=True, slots=True)
 class Surface:
     """What is served. `base_path` stands before each operation's path."""
 
@@ -25,6 +36,7 @@ class Surface:
     doors: Doors
     base_path: str
     issuer_path: str
+    pages: Sequence[Page] = ()
 
 
 def oauth_paths(base_path: str) -> frozenset[str]:
@@ -33,7 +45,7 @@ def oauth_paths(base_path: str) -> frozenset[str]:
 
 
 def routes(surface: Surface) -> list[Route]:
-    """All routes of the service."""
+    """All routes of the contract."""
     published = surface.published
     by_path: dict[str, dict[str, Endpoint]] = {}
     for operation in surface.operations:
@@ -52,6 +64,15 @@ def routes(surface: Surface) -> list[Route]:
         documents[f"/.well-known/oauth-authorization-server{path}"] = published.metadata
         documents[f"{path}/.well-known/openid-configuration"] = published.metadata
     found = {**by_path, **{path: {"GET": answer} for path, answer in documents.items()}}
+    return _made(found)
+
+
+def page_routes(surface: Surface) -> list[Route]:
+    """All routes that browsers alone call."""
+    return _made({page.path: page.endpoints for page in surface.pages})
+
+
+def _made(found: Mapping[str, Mapping[str, Endpoint]]) -> list[Route]:
     return [Route(path, Methods(path, found[path])) for path in sorted(found, key=_literal_first)]
 
 
@@ -68,7 +89,7 @@ class Table:
 
     def serve(self, surface: Surface) -> None:
         """Takes in all routes of the service."""
-        found = routes(surface)
+        found = [*routes(surface), *page_routes(surface)]
         self._literal = {route.path: route.endpoint for route in found if "{" not in route.path}
         self._router.routes[:] = [route for route in found if "{" in route.path]
 

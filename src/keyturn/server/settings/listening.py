@@ -69,6 +69,8 @@ class Listening(SettingsGroup):
             return ""
         if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", value):
             raise ValueError("must be a path such as /iam, without a final slash")
+        if f"{value}/".startswith("/console/"):
+            raise ValueError("must be another path than /console, where people sign in")
         return value
 
     @field_validator("tls_cert_file", "tls_key_file")

@@ -1,0 +1,107 @@
+"""The console, put together: its views, what they load, and what is shown when something fails."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..http.assets import Assets
+from ..http.doors import Doors
+from ..http.errors import Fault
+from ..http.limits import Limits
+from ..http.operation import Operation
+from ..http.protection import OWN_POLICY
+from ..http.routes import Page
+from ..services.callers import Callers
+from ..services.ports import Clock
+from ..services.signing_in import SigningIn
+from .api import Operations
+from .cookies import Cookies
+from .frame import POLICY, Frame, View
+from .nouns import noun_views
+from .signing import SigningPages
+from .templates import Templates
+from .visit import NO_STORE, ROOT, see_other
+
+
+def console_pages(
+    *,
+    operations: Sequence[Operation],
+    doors: Doors,
+    callers: Callers,
+    signing_in: SigningIn,
+    limits: Limits,
+    clock: Clock,
+    base_path: str,
+    origin: str,
+) -> list[Page]:
+    """All pages of the console, and what they load. `origin` is the public URL's."""
+    cookies = Cookies(https=origin.startswith("https:"))
+    frame = Frame(
+        signing_in=signing_in,
+        callers=callers,
+        operations=Operations(operations, doors, base_path),
+        templates=Templates(_assets().url, clock),
+        limits=limits,
+        cookies=cookies,
+        origin=origin,
+    )
+    home = Page("/", {"GET": _to_console})
+    return [*frame.pages(all_views(signing_in, cookies)), _assets().page, home]
+
+
+def all_views(signing_in: SigningIn, cookies: Cookies) -> list[View]:
+    """Every address of the console."""
+    return [*SigningPages(signing_in, cookies).views(), *noun_views()]
+
+
+def fault_page(request: Request, fault: Fault) -> Response | None:
+    """What a browser is shown in the console when something failed; None elsewhere."""
+    path = request.url.path
+    if path != ROOT and not path.startswith(f"{ROOT}/"):
+        return None
+    request.scope[OWN_POLICY] = True
+    retry = fault.headers.get("Retry-After")
+    html = _plain_templates().render(
+        "fault.html",
+        {
+            "title": _TITLES.get(fault.status, "That did not work"),
+            "text": fault.text,
+            "retry": f"{retry} seconds" if retry else "",
+            "again": path if retry and request.method == "GET" else ROOT,
+            "request_id": request.scope.get("keyturn.request_id", ""),
+        },
+    )
+    headers = {**fault.headers, **NO_STORE, "Content-Security-Policy": POLICY}
+    headers.pop("WWW-Authenticate", None)  # browsers would ask for a password of their own
+    return Response(html, fault.status, headers, "text/html")
+
+
+_TITLES = {
+    401: "Sign in again",
+    403: "You may not do that here",
+    404: "There is no such page",
+    429: "Too often",
+    500: "Something failed on our side",
+    503: "Not available right now",
+}
+
+
+@cache
+def _assets() -> Assets:
+    return Assets(Path(__file__).parent / "assets")
+
+
+@cache
+def _plain_templates() -> Templates:
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    return Templates(_assets().url, now)
+
+
+async def _to_console(_: Request) -> Response:
+    return see_other(ROOT)

@@ -1,0 +1,187 @@
+"""Around every page: who is there, whether the form is the console's own, and what went wrong."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..domain.errors import Code, Ended, Refusal, invalid_request
+from ..domain.ids import parse_id
+from ..http.limits import FAILED, Limits
+from ..http.protection import OWN_POLICY
+from ..http.routes import Page
+from ..services.callers import Arrival, Callers, Needs
+from ..services.signing_in import SigningIn
+from .api import Operations
+from .cookies import Cookies
+from .forms import CSRF, read_form
+from .templates import Templates
+from .visit import ROOT, Visit, see_other
+
+#: What pages may load and do: their own files, and nothing that stands in the page itself.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+#: Longest form, in bytes: an imported OpenAPI document has a bound of its own.
+MAX_FORM = 64 * 1024
+#: Where a person is sent who is not signed in.
+SIGN_IN = f"{ROOT}/sign-in"
+
+Show = Callable[[Visit], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One method on one address of the console.
+
+    `path` stands below `/console`; with `{tenant_id}` in it, it is of a tenant where the person
+    must hold a role. `opens` is the operation whose access opens it: who is not let in there is not
+    let in here. None: any person who signed in. `public`: anybody. `max_form` in bytes.
+    """
+
+    method: str
+    path: str
+    show: Show
+    opens: str | None = None
+    public: bool = False
+    max_form: int = MAX_FORM
+
+
+class Frame:
+    """Makes routes of views."""
+
+    def __init__(
+        self,
+        *,
+        signing_in: SigningIn,
+        callers: Callers,
+        operations: Operations,
+        templates: Templates,
+        limits: Limits,
+        cookies: Cookies,
+        origin: str,
+    ) -> None:
+        """`origin` is the public URL's: where forms must come from."""
+        self._signing_in = signing_in
+        self._callers = callers
+        self._operations = operations
+        self._templates = templates
+        self._limits = limits
+        self._cookies = cookies
+        self._origin = origin
+
+    def pages(self, views: Sequence[View]) -> list[Page]:
+        """One page for each address."""
+        by_path: dict[str, dict[str, View]] = {}
+        for view in views:
+            by_path.setdefault(ROOT + view.path, {})[view.method] = view
+        return [
+            Page(path, {method: self._endpoint(view) for method, view in found.items()})
+            for path, found in by_path.items()
+        ]
+
+    def _endpoint(self, view: View) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request, address: str | None) -> Response:
+            request.scope[OWN_POLICY] = True
+            visit = Visit(request, address, self._operations, self._templates)
+            response = await self._shown(view, visit)
+            response.headers["Content-Security-Policy"] = POLICY
+            return response
+
+        return self._limits.around(endpoint)
+
+    async def _shown(self, view: View, visit: Visit) -> Response:
+        posted = view.method == "POST"
+        if posted:
+            self._need_own_origin(visit.request)
+        visit.cookie = self._cookies.read(visit.request)
+        arrival = await self._arrival(visit)
+        if arrival is None and not view.public:
+            return self._to_sign_in(visit.request)
+        visit.arrival = arrival
+        visit.csrf = self._csrf(visit)
+        if posted:
+            visit.form = await read_form(visit.request, view.max_form)
+            if not hmac.compare_digest(visit.form.text(CSRF).encode(), visit.csrf.encode()):
+                raise Refusal(
+                    Code.ACCESS_DENIED,
+                    "The form is too old, or not of this console. Go back, load the page and send"
+                    " it again.",
+                    detail="csrf",
+                )
+        await self._enter(view, visit)
+        response = await view.show(visit)
+        if not visit.cookie and not self._cookies.has_visitor(visit.request):
+            self._cookies.set_visitor(response, visit.csrf)
+        return response
+
+    async def _arrival(self, visit: Visit) -> Arrival | None:
+        """Who signed in; None: nobody, or it has ended."""
+        if not visit.cookie:
+            return None
+        here = (visit.request.method, visit.request.url.path)
+        try:
+            return await self._signing_in.arrive(visit.cookie, visit.address, here)
+        except Refusal as refusal:
+            if refusal.code is not Code.INVALID_TOKEN:
+                raise
+            if not isinstance(refusal, Ended):
+                visit.request.scope[FAILED] = True
+            visit.cookie = ""
+            return None
+
+    def _csrf(self, visit: Visit) -> str:
+        """What this browser's forms carry, signed in or not yet."""
+        if visit.cookie:
+            return self._signing_in.csrf(visit.cookie)
+        return self._cookies.visitor(visit.request)
+
+    async def _enter(self, view: View, visit: Visit) -> None:
+        """Chooses the tenant in the address, and has the operation's access open the view."""
+        tenant_id = visit.request.path_params.get("tenant_id")
+        if tenant_id is None or visit.arrival is None:
+            return
+        chosen = parse_id(tenant_id)
+        if chosen is None:
+            raise invalid_request("There is no such tenant.")
+        access = None if view.opens is None else self._operations[view.opens].access
+        needs = access if isinstance(access, Needs) else None
+        visit.here = await self._callers.in_tenant(visit.arrival, chosen, None)
+        if needs is not None:
+            await self._callers.in_tenant(visit.arrival, chosen, needs)
+
+    def _need_own_origin(self, request: Request) -> None:
+        """Raises Refusal for a form that another site's page sent (Fetch, 3.2; Fetch Metadata).
+
+        All browsers of these years send one of both.
+        """
+        site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+        if site not in (None, "same-origin") or origin not in (None, self._origin):
+            raise Refusal(
+                Code.ACCESS_DENIED, "Forms are taken from this console alone.", detail="origin"
+            )
+
+    def _to_sign_in(self, request: Request) -> Response:
+        """To the page to sign in at, and from there to where the person wanted to go."""
+        wanted = request.url.path
+        if request.url.query:
+            wanted += f"?{request.url.query}"
+        back = wanted if request.method in ("GET", "HEAD") else ROOT
+        if request.headers.get("hx-request"):
+            # The script would put the page to sign in into a part of this one.
+            return Response(status_code=204, headers={"HX-Redirect": SIGN_IN})
+        return see_other(f"{SIGN_IN}?next={quote(back, safe='')}")
+
+
+def safe_next(wanted: str) -> str:
+    """Where to go after signing in: an address of the console alone, never of another site."""
+    parts = urlsplit(wanted)
+    inside = wanted == ROOT or wanted.startswith((f"{ROOT}/", f"{ROOT}?"))
+    plain = wanted.isascii() and wanted.isprintable() and "\\" not in wanted
+    if parts.scheme or parts.netloc or not inside or not plain or len(wanted) > 1024:
+        return ROOT
+    return ROOT if wanted.startswith(f"{ROOT}/sign-") else wanted

@@ -1,0 +1,17 @@
+"""What a page says was done on the page before it. The URL names it, and no more: nobody can make a
+page say something else by a link.
+"""
+
+_NOTICES = {
+    "saved": "Saved.",
+    "service-user-created": "The service user is made. Give it an API key next.",
+    "service-user-deleted": "The service user and its API keys are gone.",
+    "service-user-disabled": "The service user is disabled; its tokens have ended.",
+    "service-user-enabled": "The service user works again.",
+    "signed-out": "You are signed out.",
+}
+
+
+def notice(name: str) -> str:
+    """The text of a notice; empty for what is none."""
+    return _NOTICES.get(name, "")

@@ -1,0 +1,124 @@
+"""The pages before anybody is known: to sign in, to set a first password, to accept an invitation."""
+
+from starlette.responses import Response
+
+from ..domain.errors import Code, Refusal
+from ..services.signing_in import Browser, CodeNeeded, SignedIn, SigningIn
+from .cookies import Cookies
+from .forms import Faults, faults_of
+from .frame import SIGN_IN, View, safe_next
+from .visit import ROOT, Visit, see_other
+
+
+class SigningPages:
+    """Lets people in and out."""
+
+    def __init__(self, signing_in: SigningIn, cookies: Cookies) -> None:
+        self._signing_in = signing_in
+        self._cookies = cookies
+
+    def views(self) -> list[View]:
+        """The pages that nobody needs to be signed in for."""
+        return [
+            View("GET", "/sign-in", self.ask, public=True),
+            View("POST", "/sign-in", self.sign_in, public=True),
+            View("POST", "/sign-in/code", self.code, public=True),
+            View("GET", "/first-password", self.ask_first, public=True),
+            View("POST", "/first-password", self.first_password, public=True),
+            View("GET", "/invitation", self.ask_invitation, public=True),
+            View("POST", "/invitation", self.accept, public=True),
+            View("POST", "/sign-out", self.sign_out),
+        ]
+
+    async def ask(self, visit: Visit) -> Response:
+        """The page to sign in; who is signed in goes on."""
+        wanted = safe_next(visit.asked("next"))
+        if visit.arrival is not None:
+            return see_other(wanted)
+        return visit.render("sign_in.html", next=wanted)
+
+    async def sign_in(self, visit: Visit) -> Response:
+        """Judges a password."""
+        form = visit.form
+        wanted = safe_next(form.text("next"))
+        try:
+            result = await self._signing_in.by_password(
+                form.text("username"), form.exact("password"), _browser(visit)
+            )
+        except Refusal as refusal:
+            visit.faults = Faults(refusal.public)
+            return visit.render("sign_in.html", 401, next=wanted)
+        if isinstance(result, CodeNeeded):
+            return visit.render("sign_in_code.html", step=result.step, next=wanted)
+        return self._let_in(result, wanted)
+
+    async def code(self, visit: Visit) -> Response:
+        """Judges a second factor."""
+        form = visit.form
+        step, wanted = form.text("step"), safe_next(form.text("next"))
+        try:
+            result = await self._signing_in.by_code(step, form.text("code"), _browser(visit))
+        except Refusal as refusal:
+            visit.faults = Faults(refusal.public)
+            return visit.render("sign_in_code.html", 401, step=step, next=wanted)
+        return self._let_in(result, wanted)
+
+    async def ask_first(self, visit: Visit) -> Response:
+        """The page for who has an API key and no password yet."""
+        return visit.render("first_password.html")
+
+    async def first_password(self, visit: Visit) -> Response:
+        """Gives a person a first password, and lets them in."""
+        form = visit.form
+        if form.exact("new") != form.exact("again"):
+            visit.faults = Faults("The passwords differ.", {"again": "differs from the first"})
+            return visit.render("first_password.html", 400)
+        try:
+            result = await self._signing_in.first_password(
+                form.text("username"), form.text("api_key"), form.exact("new"), _browser(visit)
+            )
+        except Refusal as refusal:
+            visit.faults = faults_of(refusal)
+            return visit.render("first_password.html", 400)
+        return self._let_in(result, ROOT)
+
+    async def ask_invitation(self, visit: Visit) -> Response:
+        """The page to accept an invitation by its code.
+
+        The link has the code behind a `#`, which no server sees; a script puts it into the form.
+        """
+        return visit.render("invitation.html")
+
+    async def accept(self, visit: Visit) -> Response:
+        """Accepts it. Whoever has an account gives its password, all others choose one."""
+        form = visit.form
+        body = {
+            "code": form.text("code"),
+            "password": form.exact("password"),
+            "name": form.or_none("name"),
+        }
+        try:
+            answer = await visit.ask("acceptInvitation", body=body)
+        except Refusal as refusal:
+            if refusal.code is not Code.INVALID_REQUEST:
+                raise
+            visit.faults = faults_of(refusal)
+            return visit.render("invitation.html", 400)
+        return visit.render("invitation_accepted.html", joined=answer.data)
+
+    async def sign_out(self, visit: Visit) -> Response:
+        """Ends the sign-in, here and on the server."""
+        await self._signing_in.sign_out(visit.cookie)
+        response = see_other(f"{SIGN_IN}?done=signed-out")
+        self._cookies.sign_out(response)
+        return response
+
+    def _let_in(self, signed_in: SignedIn, wanted: str) -> Response:
+        # A new cookie each time: one that somebody planted before is worth nothing.
+        response = see_other(wanted)
+        self._cookies.sign_in(response, signed_in.cookie)
+        return response
+
+
+def _browser(visit: Visit) -> Browser:
+    return Browser(visit.address, visit.request.headers.get("user-agent", ""))
