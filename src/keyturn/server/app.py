@@ -33,6 +33,7 @@ from .parts import (
     open_webhooks,
 )
 from .revocation import open_revocation_list
+from .running import Running
 from .services.continuity import continuity
 from .services.counts import Counts
 from .services.housekeeping import housekeeping
@@ -40,7 +41,7 @@ from .services.usage import Usage
 from .settings import Settings, load_settings
 from .telemetry.reading import READINGS, Reading, Sources, read
 from .tokens.passwords import Argon2Passwords
-from .wiring import Running, wire
+from .wiring import wire
 
 
 @dataclass(frozen=True, slots=True)

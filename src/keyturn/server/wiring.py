@@ -12,79 +12,38 @@ from .http.management import management_operations
 from .http.published import Check, Published
 from .http.resources import Followers, ResourceParts, resource_operations
 from .http.routes import Surface
-from .http.stopping import Stopping
 from .http.tokens import token_operations
 from .http.verdicts import verdict_operations
 from .mail import open_mailer
 from .oauth.bridge import TokenEndpoint
 from .oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
 from .oauth.metadata import metadata
-from .parts import JWKS_MAX_AGE, Parts, WebhookParts
+from .parts import JWKS_MAX_AGE
 from .revocation import KeptList, digest
+from .running import Running
 from .services.audiences import Audiences
 from .services.callers import Callers
 from .services.continuity import Continuity
-from .services.counts import Counts
 from .services.credentials import Credentials
 from .services.introspection import Introspection
 from .services.issuing import Issuing
 from .services.leak_reports import LeakReports
-from .services.management import Management
-from .services.management.api_keys import ApiKeyManagement
-from .services.management.audit import AuditTrail
-from .services.management.catalogue import Catalogue
 from .services.management.changes import Changes
-from .services.management.explaining import Explaining
-from .services.management.imports import Imports
-from .services.management.invitations import InvitationManagement
 from .services.management.leaked_keys import LeakedKeys
-from .services.management.members import MemberManagement
-from .services.management.own_keys import OwnKeys
-from .services.management.people import PeopleManagement
-from .services.management.permissions import PermissionRegistry
-from .services.management.resource_servers import ResourceServerManagement
-from .services.management.revocations import RevocationManagement
-from .services.management.roles import RoleManagement
-from .services.management.service_users import ServiceUserManagement
-from .services.management.sessions import OwnSessions, SessionManagement
-from .services.management.signing_keys import SigningKeyManagement
-from .services.management.tenants import TenantManagement
-from .services.management.webhooks import WebhookManagement
 from .services.policy_bundle import PolicyBundles
-from .services.ports import Clock, Mailer, Passwords, Store
+from .services.ports import Mailer, Store
 from .services.recent_keys import RecentKeys
 from .services.refreshing import Refreshing
 from .services.revoking import Revoking
 from .services.tenancy import Tenancy
-from .services.throttling import Throttling
 from .services.token_exchange import TokenExchange
-from .services.usage import Usage
 from .services.verifying import Verifying
 from .settings import Settings
 from .tokens.access import AccessTokenSigner
 from .tokens.answers import SealedAnswers
-from .tokens.following import KeyringFollower
 from .tokens.refresh import RefreshSealer
 from .tokens.secrets import DerivedKeys
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What was opened, and runs."""
-
-    settings: Settings
-    parts: Parts
-    revocations: KeptList
-    signer: AccessTokenSigner
-    keyring: KeyringFollower
-    usage: Usage
-    throttling: Throttling
-    passwords: Passwords
-    stopping: Stopping
-    clock: Clock
-    counts: Counts
-    webhooks: WebhookParts
-    history: Continuity | None = None
+from .wiring_management import wire_management
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +58,8 @@ class Wired:
 def wire(running: Running) -> Wired:
     """All that is served."""
     settings, parts, revocations = running.settings, running.parts, running.revocations
-    signer, keyring, usage = running.signer, running.keyring, running.usage
-    passwords, stopping, clock = running.passwords, running.stopping, running.clock
-    counts, hooks = running.counts, running.webhooks
+    signer, usage, counts = running.signer, running.usage, running.counts
+    stopping, clock = running.stopping, running.clock
     store, lookup = parts.store, Tenancy(parts.lookup)
     keys = RecentKeys(lookup)
     store.watch(keys.forget)
@@ -164,45 +122,8 @@ def wire(running: Running) -> Wired:
         clock=clock,
     )
     audiences = Audiences(store, settings.audience, settings.signing_algorithm)
-    management = Management(
-        tenants=TenantManagement(store, changes),
-        roles=RoleManagement(store, changes),
-        permissions=PermissionRegistry(store, changes),
-        service_users=ServiceUserManagement(store, changes, parts.key_format),
-        members=MemberManagement(store, changes),
-        invitations=InvitationManagement(
-            store,
-            changes,
-            lookup,
-            mailer,
-            f"{settings.base_url}/invitations/accept",
-        ),
-        catalogue=Catalogue(store, changes),
-        imports=Imports(changes),
-        explaining=Explaining(store, lookup, clock),
-        people=PeopleManagement(
-            store, changes, passwords, lookup, parts.key_format, running.throttling
-        ),
-        api_keys=ApiKeyManagement(store, changes, parts.key_format),
-        own_keys=OwnKeys(store, changes, parts.key_format, lookup),
-        sessions=SessionManagement(store, changes, settings.lifetimes),
-        own_sessions=OwnSessions(store, changes, settings.lifetimes, lookup),
-        revocations=RevocationManagement(store, changes),
-        resource_servers=ResourceServerManagement(
-            store,
-            changes,
-            parts.signing_keys,
-            keyring.read_now,
-            audience=settings.audience,
-            algorithm=settings.signing_algorithm,
-        ),
-        signing_keys=SigningKeyManagement(
-            store, changes, parts.signing_keys, parts.sealer, keyring.read_now
-        ),
-        audit=AuditTrail(store),
-        webhooks=WebhookManagement(
-            store, changes, hooks.secrets, hooks.sender, hooks.deliverer.wake
-        ),
+    management = wire_management(
+        running, store=store, lookup=lookup, changes=changes, mailer=mailer
     )
     addresses = Addresses(settings.trusted_proxies)
     callers = Callers(signer, revocations, keys, store, clock, lookup.home_of)

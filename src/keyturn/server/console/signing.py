@@ -1,4 +1,4 @@
-"""The pages before anybody is known: to sign in, to set a first password, to accept an invitation."""
+"""Before anybody is known: to sign in, to set a first password, to accept an invitation."""
 
 from starlette.responses import Response
 
@@ -60,6 +60,8 @@ class SigningPages:
             result = await self._signing_in.by_code(step, form.text("code"), _browser(visit))
         except Refusal as refusal:
             visit.faults = Faults(refusal.public)
+            if refusal.field == "step":  # too late: from the beginning
+                return visit.render("sign_in.html", 401, next=wanted)
             return visit.render("sign_in_code.html", 401, step=step, next=wanted)
         return self._let_in(result, wanted)
 
@@ -70,12 +72,15 @@ class SigningPages:
     async def first_password(self, visit: Visit) -> Response:
         """Gives a person a first password, and lets them in."""
         form = visit.form
-        if form.exact("new") != form.exact("again"):
+        if form.exact("new_password") != form.exact("again"):
             visit.faults = Faults("The passwords differ.", {"again": "differs from the first"})
             return visit.render("first_password.html", 400)
         try:
             result = await self._signing_in.first_password(
-                form.text("username"), form.text("api_key"), form.exact("new"), _browser(visit)
+                form.text("username"),
+                form.text("api_key"),
+                form.exact("new_password"),
+                _browser(visit),
             )
         except Refusal as refusal:
             visit.faults = faults_of(refusal)
