@@ -19,7 +19,12 @@ from tests.servers import (
     running_redis,
 )
 
-pytest_plugins = ["pytester", "tests.databases", "tests.faults.figures"]
+pytest_plugins = [
+    "pytester",
+    "tests.databases",
+    "tests.faults.figures",
+    "tests.browser.screenshots",
+]
 
 _SCAN = pytest.StashKey[SecretScan]()
 

@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -155,6 +156,9 @@ class LiveServer:
     #: What is run, and of which checkout.
     module = "keyturn.cli"
     root = Path(keyturn.__file__).parents[2]
+    #: How it is reached, and which certificates are trusted then.
+    scheme = "http"
+    verify: ssl.SSLContext | bool = True
 
     def __init__(
         self,
@@ -186,7 +190,7 @@ class LiveServer:
     @property
     def base_url(self) -> str:
         """Where it answers. Also its public URL, and its issuer unless the settings say other."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def token_url(self) -> str:
@@ -262,7 +266,7 @@ class LiveServer:
         assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
         # One client: each would read all certificates that this machine trusts.
-        with httpx.Client(timeout=5) as client:
+        with httpx.Client(timeout=5, verify=self.verify) as client:
             while self._process.poll() is None and time.monotonic() < deadline:
                 try:
                     if client.get(f"{self.base_url}/health/ready").status_code == 200:

@@ -65,7 +65,7 @@ class Frame:
         cookies: Cookies,
         origin: str,
     ) -> None:
-        """`origin` is the public URL's: where forms must come from."""
+        """`origin` is the public URL's: where forms come from, but for other names of it."""
         self._signing_in = signing_in
         self._callers = callers
         self._operations = operations
@@ -155,12 +155,15 @@ class Frame:
             await self._callers.in_tenant(visit.arrival, chosen, needs)
 
     def _need_own_origin(self, request: Request) -> None:
-        """Raises Refusal for a form that another site's page sent (Fetch, 3.2; Fetch Metadata).
+        """Raises Refusal for a form that another site's page sent, whatever it holds.
 
-        All browsers of these years send one of both.
+        Browsers say so by Fetch Metadata, or by `Origin` (`null` where no referrer is to be told).
         """
-        site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-        if site not in (None, "same-origin") or origin not in (None, self._origin):
+        headers = request.headers
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        scheme = urlsplit(self._origin).scheme
+        ours = (None, "null", self._origin, f"{scheme}://{headers.get('host')}")
+        if site not in (None, "same-origin", "none") or (site is None and origin not in ours):
             raise Refusal(
                 Code.ACCESS_DENIED, "Forms are taken from this console alone.", detail="origin"
             )
