@@ -142,6 +142,8 @@ def _told(done: "Done") -> dict[str, object]:
         "api_keys_revoked": done.keys,
         "invitations_withdrawn": done.invitations,
         "passwords_forgotten": done.passwords,
+        "second_factors_forgotten": done.second_factors,
+        "sign_ins_ended": done.sign_ins,
         "webhooks_disabled": done.webhooks,
         "deliveries_given_up": done.deliveries,
         "signing_keys_removed": list(done.signing_keys),
@@ -156,6 +158,8 @@ def _tell(done: "Done", kept: bool) -> None:
     print(f"API keys revoked           {'none: kept' if kept else done.keys}")
     print(f"invitations withdrawn      {done.invitations}")
     print(f"passwords forgotten        {done.passwords}")
+    print(f"second factors forgotten   {done.second_factors}")
+    print(f"sign-ins ended             {done.sign_ins}")
     print(f"webhooks disabled          {done.webhooks}")
     print(f"deliveries given up        {done.deliveries}")
     print(f"signing keys removed       {len(done.signing_keys)}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from . import logs, storage
+from .console.console import fault_page
 from .http.addresses import Addresses
 from .http.cors import Calls, Preflights
 from .http.errors import ErrorAnswers
@@ -36,6 +37,7 @@ from .revocation import open_revocation_list
 from .running import Running
 from .services.continuity import continuity
 from .services.counts import Counts
+from .services.entrance import Entrance
 from .services.housekeeping import housekeeping
 from .services.usage import Usage
 from .settings import Settings, load_settings
@@ -52,6 +54,7 @@ class Service:
     parts: Parts
     usage: Usage
     sources: Sources
+    entrance: Entrance
 
 
 #: Looks at a service while it works.
@@ -127,7 +130,7 @@ async def open_service(
             parts.pools,
             settings.signing_key_max_age,
         )
-        yield Service(wired.surface, parts, usage, sources)
+        yield Service(wired.surface, parts, usage, sources, wired.entrance)
 
 
 def create_app(
@@ -165,7 +168,7 @@ def create_app(
         Preflights(table, origins, base_path) if origins else table,
         access_log=settings.access_log,
         max_in_flight=settings.max_in_flight,
-        answers=ErrorAnswers(oauth_paths(settings.base_path)),
+        answers=ErrorAnswers(oauth_paths(settings.base_path), fault_page),
         stopping=ending,
         counts=counts,
         https=settings.public_url.startswith("https:"),

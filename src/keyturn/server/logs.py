@@ -57,7 +57,7 @@ _SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
 
 # The quick look that spares nearly all texts the full one: each shape below needs one of these.
 _SUSPICIOUS = re.compile(
-    r"kt_|ktr_|kti_|whsec_|eyJ|[\"']\s*:|basic|bearer|PRIVATE|://|key|cookie|authoriz|assertion"
+    r"kt_|ktr_|kti_|ktc_|whsec_|eyJ|[\"']\s*:|basic|bearer|PRIVATE|://|key|cookie|authoriz|assertion"
     r"|credential|passw|pwd|secret|token|pepper",
     re.IGNORECASE,
 )
@@ -76,6 +76,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"kt_(?![0-9A-Za-z]{22}_\*\*\*)[\w-]{10,}"), f"kt_{MASK}"),
     (re.compile(r"ktr_[\w.-]{4,}"), f"ktr_{MASK}"),
     (re.compile(r"kti_[\w-]{4,}"), f"kti_{MASK}"),
+    (re.compile(r"ktc_[\w-]{4,}"), f"ktc_{MASK}"),
     # Base64, which may stand in a URL or in JSON with its signs escaped.
     (re.compile(r"whsec_(?:[\w+/=-]|\\/|%[0-9A-Fa-f]{2}){4,}"), f"whsec_{MASK}"),
     # A JWT, or a JWE; also without its signature.

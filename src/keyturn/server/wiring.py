@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from .console.console import console_pages
 from .http.addresses import Addresses
 from .http.doors import Doors
 from .http.leaks import leak_operations
@@ -25,6 +26,7 @@ from .services.audiences import Audiences
 from .services.callers import Callers
 from .services.continuity import Continuity
 from .services.credentials import Credentials
+from .services.entrance import Entrance
 from .services.introspection import Introspection
 from .services.issuing import Issuing
 from .services.leak_reports import LeakReports
@@ -44,6 +46,7 @@ from .tokens.answers import SealedAnswers
 from .tokens.refresh import RefreshSealer
 from .tokens.secrets import DerivedKeys
 from .wiring_management import wire_management
+from .wiring_sign_in import wire_sign_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Wired:
     surface: Surface
     keys: RecentKeys
     followers: Followers
+    entrance: Entrance
 
 
 def wire(running: Running) -> Wired:
@@ -127,6 +131,7 @@ def wire(running: Running) -> Wired:
     )
     addresses = Addresses(settings.trusted_proxies)
     callers = Callers(signer, revocations, keys, store, clock, lookup.home_of)
+    entrance = wire_sign_in(running, callers, keys, changes, credentials)
     published = Published(
         metadata=lambda: metadata(
             issuer=settings.issuer,
@@ -173,14 +178,27 @@ def wire(running: Running) -> Wired:
         *verdict_operations(Verifying(callers, keys, store, clock, settings.audience)),
         *management_operations(management, settings.base_path),
     ]
+    limits = Limits(addresses, running.throttling)
+    doors = Doors(callers, limits, settings.max_body)
+    public = urlsplit(settings.public_url)
     surface = Surface(
         operations,
         published,
-        Doors(callers, Limits(addresses, running.throttling), settings.max_body),
+        doors,
         base_path=settings.base_path,
         issuer_path=urlsplit(settings.issuer).path,
+        pages=console_pages(
+            operations=operations,
+            doors=doors,
+            callers=callers,
+            entrance=entrance,
+            limits=limits,
+            clock=clock,
+            base_path=settings.base_path,
+            origin=f"{public.scheme}://{public.netloc}",
+        ),
     )
-    return Wired(surface, keys, followers)
+    return Wired(surface, keys, followers, entrance)
 
 
 def _mailer(settings: Settings) -> Mailer:

@@ -29,6 +29,7 @@ from keyturn.server.services.housekeeping import BATCH, KEPT, Housekeeper
 from keyturn.server.services.ports import KeptAnswer, Perishable
 from keyturn.server.storage import Storage, open_storage
 from keyturn.server.storage.tables import (
+    api_keys,
     audit_events,
     invitations,
     kept_answers,
@@ -50,6 +51,7 @@ TABLES = {
     Perishable.INVITATIONS: invitations,
     Perishable.KEPT_ANSWERS: kept_answers,
     Perishable.WEBHOOK_DELIVERIES: webhook_deliveries,
+    Perishable.SIGN_INS: api_keys,
 }
 
 
@@ -180,7 +182,9 @@ class TestBatches:
             lambda work: work.housekeeping.delete(what, kept=timedelta(0), at_most=BATCH),
         )
         table = TABLES.get(what, audit_events)
-        assert f"ix_{table.name}_{'expires_at' if what in TABLES else 'at'}" in seen
+        column = "expires_at" if what in TABLES else "at"
+        column = "console" if what is Perishable.SIGN_INS else column
+        assert f"ix_{table.name}_{column}" in seen
         assert f"pk_{table.name}" in seen or "sqlite_autoindex" in seen
         for scan in (f"Seq Scan on {table.name}", f"SCAN {table.name}", "Sort", "TEMP B-TREE"):
             assert scan not in seen

@@ -16,8 +16,8 @@ from ..http.operation import Operation
 from ..http.protection import OWN_POLICY
 from ..http.routes import Page
 from ..services.callers import Callers
+from ..services.entrance import Entrance
 from ..services.ports import Clock
-from ..services.sign_in import SignInServices
 from .api import Operations
 from .cookies import Cookies
 from .frame import POLICY, Frame, View
@@ -32,7 +32,7 @@ def console_pages(
     operations: Sequence[Operation],
     doors: Doors,
     callers: Callers,
-    sign_in: SignInServices,
+    entrance: Entrance,
     limits: Limits,
     clock: Clock,
     base_path: str,
@@ -41,7 +41,7 @@ def console_pages(
     """All pages of the console, and what they load. `origin` is the public URL's."""
     cookies = Cookies(https=origin.startswith("https:"))
     frame = Frame(
-        signing_in=sign_in.signing_in,
+        signing_in=entrance.signing_in,
         callers=callers,
         operations=Operations(operations, doors, base_path),
         templates=Templates(_assets().url, clock),
@@ -50,12 +50,12 @@ def console_pages(
         origin=origin,
     )
     home = Page("/", {"GET": _to_console})
-    return [*frame.pages(all_views(sign_in, cookies)), _assets().page, home]
+    return [*frame.pages(all_views(entrance, cookies)), _assets().page, home]
 
 
-def all_views(sign_in: SignInServices, cookies: Cookies) -> list[View]:
+def all_views(entrance: Entrance, cookies: Cookies) -> list[View]:
     """Every address of the console."""
-    return [*SigningPages(sign_in.signing_in, cookies).views(), *noun_views()]
+    return [*SigningPages(entrance.signing_in, cookies).views(), *noun_views()]
 
 
 def fault_page(request: Request, fault: Fault) -> Response | None:

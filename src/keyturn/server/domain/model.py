@@ -150,6 +150,7 @@ class ApiKey:
     It belongs where its user does (`home_tenant_id`). What narrows it is None when it does
     not: `tenant_id` (the only tenant it works in), `role_ids`, `endpoint_ids`, `networks`
     (CIDR) it may be used from, `idle_timeout` (seconds without use that end it).
+    `for_console`: it is no API key, but a person's sign-in, which bounds what they call with.
     """
 
     id: str
@@ -170,6 +171,7 @@ class ApiKey:
     last_used_at: datetime | None = None
     last_used_from: str | None = None
     use_count: int = 0
+    for_console: bool = False
     version: int = 1
 
 
@@ -201,7 +203,8 @@ class KeyRecord:
     needed to call the endpoints on it: no permission outside is carried. `idle_since` is when
     the key was made or last used, `idle_timeout` (seconds) the shorter of its own and the
     policy's of its user's home tenant. Sessions that began in an epoch before `sessions_epoch`
-    are over. `single_token`: a new token of the user ends the one before.
+    are over. `single_token`: a new token of the user ends the one before. `for_console`: a
+    person's sign-in, which is no API key.
     """
 
     key_id: str
@@ -225,6 +228,7 @@ class KeyRecord:
     idle_timeout: int | None = None
     sessions_epoch: int = 0
     single_token: bool = False
+    for_console: bool = False
 
     def live(self, now: datetime) -> bool:
         """Whether key and user may be used at `now`."""

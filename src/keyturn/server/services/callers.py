@@ -17,7 +17,7 @@ from ..domain.model import KeyRecord, RevocationKind, TenantRole, UserKind
 from ..domain.networks import admits
 from ..domain.policy import effective
 from ..domain.records import transient
-from ..domain.tokens import LiveToken
+from ..domain.tokens import LiveToken, VerifiedToken
 from ..domain.trail import Actor
 from .ports import AccessTokens, Clock, KeyLookup, RevocationList, Store
 from .ports.turns import group
@@ -144,6 +144,12 @@ class Callers:
     ) -> Arrival:
         """A call with the token in its Authorization header, as `of`."""
         token = self._access.verify(bearer, for_anyone=for_anyone)
+        return await self.admit(token, address, endpoint)
+
+    async def admit(
+        self, token: VerifiedToken, address: str | None, endpoint: tuple[str, str]
+    ) -> Arrival:
+        """A call with a token that was verified: it must not be revoked, as in `of`."""
         # Not by what the token is for: who has many keys, or many tenants, has one turn.
         group.set(self._home_of(token.key_id))
         found = await self._revocations.find(rules.subjects(token))

@@ -37,6 +37,8 @@ KEPT: Mapping[Perishable, timedelta] = {
     Perishable.KEPT_ANSWERS: timedelta(0),
     # Their end is that of the time that they are kept for (domain.webhooks).
     Perishable.WEBHOOK_DELIVERIES: timedelta(0),
+    # So that the trail's newest ids of keys still name what they named.
+    Perishable.SIGN_INS: timedelta(days=7),
 }
 
 

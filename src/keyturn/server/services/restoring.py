@@ -5,7 +5,8 @@ ends here, unless somebody who knows says otherwise:
 
 * access and refresh tokens, always: the epoch of everybody rises above all that there ever was,
   and the signing keys are replaced (or retired);
-* codes of invitations, passwords, kept answers, always;
+* people's sign-ins to the console, passwords and second factors, always;
+* codes of invitations and kept answers, always;
 * webhooks, always: one that was deleted is back, and a secret that was replaced would sign again;
 * API keys, unless they are to be kept: as the copy has them, or as a trail says (`Past`).
 
@@ -68,6 +69,8 @@ class Done:
     keys: int
     invitations: int
     passwords: int
+    second_factors: int
+    sign_ins: int
     webhooks: int
     deliveries: int
     signing_keys: tuple[str, ...]
@@ -115,6 +118,8 @@ class Restoring:
                 keys=await tx.restored.revoke_keys(now) if keys is Keys.REVOKE else 0,
                 invitations=await tx.restored.withdraw_invitations(now),
                 passwords=await tx.restored.forget_passwords(),
+                second_factors=await tx.restored.forget_second_factors(),
+                sign_ins=await tx.restored.end_sign_ins(now),
                 webhooks=await tx.restored.disable_webhooks(now),
                 deliveries=await tx.restored.give_up_deliveries(now),
                 signing_keys=replaced,
@@ -128,6 +133,8 @@ class Restoring:
                 "keys_revoked": done.keys,
                 "invitations_withdrawn": done.invitations,
                 "passwords_forgotten": done.passwords,
+                "second_factors_forgotten": done.second_factors,
+                "sign_ins_ended": done.sign_ins,
                 "webhooks_disabled": done.webhooks,
                 "deliveries_given_up": done.deliveries,
                 "signing_keys": "retired" if retire else "removed",
@@ -208,7 +215,13 @@ class Restoring:
                     done = await _leave(tx, past, now)
                 case "tenant.suspended":
                     done = await _suspend(tx, past.target, now)
-                case "signing_key.revoked" | "user.password_changed" | "tokens.revoked":
+                case (
+                    "signing_key.revoked"
+                    | "user.password_changed"
+                    | "user.second_factor_removed"
+                    | "user.signed_out"
+                    | "tokens.revoked"
+                ):
                     done = True  # it is, in any case
                 case _:
                     done = False

@@ -173,7 +173,8 @@ async def aging_keys(
         unused = and_(or_(never, api_keys.c.expires_at > now), used < now - unused_for)
 
         async def some(which: ColumnElement[bool]) -> SomeKeys:
-            wanted = and_(api_keys.c.revoked_at.is_(None), which)
+            alive = api_keys.c.revoked_at.is_(None)
+            wanted = and_(alive, api_keys.c.for_console.is_(False), which)
             counted = await connection.execute(select(func.count()).where(wanted))
             first = await connection.execute(
                 select(api_keys.c.name, api_keys.c.id)

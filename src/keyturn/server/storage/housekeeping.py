@@ -3,11 +3,12 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Table, delete, func, select, tuple_
+from sqlalchemy import Column, ColumnElement, Table, delete, func, select, true, tuple_
 
 from ..services.ports import Perishable
 from .columns import db_now
 from .tables import (
+    api_keys,
     audit_events,
     invitations,
     kept_answers,
@@ -27,8 +28,11 @@ _ENDS: dict[Perishable, tuple[Table, Column[datetime]]] = {
     Perishable.INVITATIONS: (invitations, invitations.c.expires_at),
     Perishable.KEPT_ANSWERS: (kept_answers, kept_answers.c.expires_at),
     Perishable.WEBHOOK_DELIVERIES: (webhook_deliveries, webhook_deliveries.c.expires_at),
+    Perishable.SIGN_INS: (api_keys, api_keys.c.expires_at),
     Perishable.AUDIT_EVENTS: (audit_events, audit_events.c.at),
 }
+# What else stands in those tables stays.
+_OF: dict[Perishable, ColumnElement[bool]] = {Perishable.SIGN_INS: api_keys.c.for_console}
 
 
 class HousekeepingRepository:
@@ -57,7 +61,7 @@ class HousekeepingRepository:
         # once: PostgreSQL may read a subquery again and again, and each time find other rows.
         ended = (
             select(*table.primary_key)
-            .where(end < before)
+            .where(end < before, _OF.get(what, true()))
             .order_by(end)
             .limit(at_most)
             .with_for_update(skip_locked=True)

@@ -1,4 +1,8 @@
-"""API keys. Hashes are written here and read only by the lookup."""
+"""API keys. Hashes are written here and read only by the lookup.
+
+People's sign-ins to the console are in the same table (`sign_ins`), and are no API keys: whatever
+lists, counts or names keys passes them over.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -29,6 +33,7 @@ from .unit import Unit, Values
 
 _HASHES = ("hash", "pepper_version", "old_hash", "old_pepper_version")
 _LISTED = [c for c in api_keys.c if c.name not in _HASHES]
+_FOR_PROGRAMS = api_keys.c.for_console.is_(False)
 
 
 class ApiKeyRepository:
@@ -62,6 +67,11 @@ class ApiKeyRepository:
 
     async def get(self, key_id: str) -> ApiKey | None:
         """Revoked and expired ones, too."""
+        key = await self.of_caller(key_id)
+        return None if key is None or key.for_console else key
+
+    async def of_caller(self, key_id: str) -> ApiKey | None:
+        """Sign-ins to the console, too."""
         if not storable(key_id):
             return None
         row = (await self._unit.run(select(*_LISTED).where(api_keys.c.id == key_id))).first()
@@ -125,7 +135,10 @@ class ApiKeyRepository:
             .exists()
         )
         statement = _live(select(*_LISTED), db_now()).where(
-            api_keys.c.created_by == user_id, api_keys.c.user_id != user_id, at_home_below
+            api_keys.c.created_by == user_id,
+            api_keys.c.user_id != user_id,
+            _FOR_PROGRAMS,
+            at_home_below,
         )
         rows = await self._unit.run(statement.order_by(api_keys.c.id))
         return tuple(_key(row) for row in rows)
@@ -140,7 +153,9 @@ class ApiKeyRepository:
 
     async def name_taken(self, user_id: str, name: str, now: datetime) -> bool:
         """To the letter."""
-        named = select(api_keys.c.id).where(api_keys.c.user_id == user_id, api_keys.c.name == name)
+        named = select(api_keys.c.id).where(
+            api_keys.c.user_id == user_id, api_keys.c.name == name, _FOR_PROGRAMS
+        )
         return (await self._unit.run(_live(named, now).limit(1))).first() is not None
 
     async def save(self, key: ApiKey) -> ApiKey:
@@ -189,14 +204,18 @@ class ApiKeyRepository:
         return await key_uses.note(self._unit, uses)
 
     async def _count(self, condition: ColumnElement[bool], now: datetime, at_most: int) -> int:
-        counted = _live(select(api_keys.c.id).where(condition), now).limit(at_most).subquery()
+        counted = (
+            _live(select(api_keys.c.id).where(condition, _FOR_PROGRAMS), now)
+            .limit(at_most)
+            .subquery()
+        )
         count: int = (await self._unit.run(select(func.count()).select_from(counted))).scalar_one()
         return count
 
     async def _page(
         self, condition: ColumnElement[bool], part: Slice, *, backwards: bool = False
     ) -> Page[ApiKey]:
-        wanted = select(*_LISTED).where(condition)
+        wanted = select(*_LISTED).where(condition, _FOR_PROGRAMS)
         statement = sliced(wanted, part, api_keys.c.id, backwards=backwards)
         return page((await self._unit.run(statement)).all(), part, _key, "id")
 
@@ -252,5 +271,6 @@ def _key(row: Row[Any]) -> ApiKey:
         last_used_at=row.last_used_at,
         last_used_from=row.last_used_from,
         use_count=row.use_count,
+        for_console=row.for_console,
         version=row.version,
     )

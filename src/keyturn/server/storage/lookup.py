@@ -55,6 +55,7 @@ class KeyRow:
     idle_timeout: int | None
     sessions_epoch: int
     single_token: bool | None
+    for_console: bool
 
 
 #: A role that is held in a tenant: its id, the tenant's name, the role's id.
@@ -111,6 +112,7 @@ def record(asked: Asked, row: KeyRow, held: Iterable[Held], roles: Iterable[Role
         idle_timeout=row.idle_timeout,
         sessions_epoch=row.sessions_epoch,
         single_token=bool(row.single_token),
+        for_console=bool(row.for_console),
     )
 
 

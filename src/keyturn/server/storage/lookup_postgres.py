@@ -59,7 +59,7 @@ WITH found AS MATERIALIZED (
            GREATEST(u.sessions_epoch, k.sessions_epoch, everybody.epoch_floor) AS sessions_epoch,
            u.single_token,
            u.tenant_id AS home_tenant_id, k.old_hash, k.old_pepper_version, k.old_until,
-           k.old_ends_on_use, k.networks, k.endpoint_ids, k.idle_timeout,
+           k.old_ends_on_use, k.networks, k.endpoint_ids, k.idle_timeout, k.for_console,
            GREATEST(k.created_at, k.rotated_at, k.last_used_at) AS idle_since,
            CASE WHEN k.tenant_id IS NULL THEN $2::text[]::uuid[]
                 WHEN $2 IS NULL OR k.tenant_id::text = ANY ($2) THEN ARRAY[k.tenant_id]
@@ -134,6 +134,7 @@ SELECT f.key_id, f.hash, f.pepper_version, f.expires_at, f.revoked_at, f.tenant_
            WHERE t.single_token AND t.id = ANY (ARRAY(
                SELECT ancestor_id FROM tenant_tree WHERE descendant_id = f.home_tenant_id))
        )) AS single_token,
+       f.for_console,
        server.read_only,
        (SELECT json_agg(json_build_array(g.id, g.name, g.role_id))::text FROM given g) AS held,
        (SELECT json_agg(json_build_array(r.id, r.name, r.permissions, r.tenant_id))::text

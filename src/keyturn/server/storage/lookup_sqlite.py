@@ -45,6 +45,7 @@ _FIND = """
            coalesce(u.single_token, 0) OR EXISTS (
                SELECT 1 FROM tenant_tree up CROSS JOIN tenants above ON above.id = up.ancestor_id
                WHERE up.descendant_id = u.tenant_id AND above.single_token),
+           k.for_console,
            k.role_ids
     FROM api_keys k JOIN users u ON u.id = k.user_id
     JOIN installation everybody ON everybody.id = 1

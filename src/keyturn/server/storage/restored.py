@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import delete, func, update
+from sqlalchemy import ColumnElement, delete, func, update
 
 from ..domain.model import InvitationState
 from ..domain.webhooks import DeliveryState, Disabled
@@ -11,6 +11,7 @@ from .tables import (
     invitations,
     kept_answers,
     passwords,
+    second_factors,
     webhook_deliveries,
     webhooks,
 )
@@ -28,12 +29,15 @@ class RestoredRepository:
 
     async def revoke_keys(self, at: datetime) -> int:
         """Expired ones, too."""
-        statement = (
-            update(api_keys)
-            .where(api_keys.c.revoked_at.is_(None))
-            .values(revoked_at=at, revoked_reason=_REASON, version=api_keys.c.version + 1)
-        )
-        return (await self._unit.run(statement)).rowcount
+        return await self._revoke(api_keys.c.for_console.is_(False), at)
+
+    async def end_sign_ins(self, at: datetime) -> int:
+        """Expired ones, too."""
+        return await self._revoke(api_keys.c.for_console, at)
+
+    async def forget_second_factors(self) -> int:
+        """Whoever sets a password anew sets up another."""
+        return (await self._unit.run(delete(second_factors))).rowcount
 
     async def withdraw_invitations(self, at: datetime) -> int:
         """Expired ones, too."""
@@ -65,6 +69,14 @@ class RestoredRepository:
                 disabled_reason=Disabled.RESTORED.value,
                 version=webhooks.c.version + 1,
             )
+        )
+        return (await self._unit.run(statement)).rowcount
+
+    async def _revoke(self, which: ColumnElement[bool], at: datetime) -> int:
+        statement = (
+            update(api_keys)
+            .where(api_keys.c.revoked_at.is_(None), which)
+            .values(revoked_at=at, revoked_reason=_REASON, version=api_keys.c.version + 1)
         )
         return (await self._unit.run(statement)).rowcount
 

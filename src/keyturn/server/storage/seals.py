@@ -46,9 +46,13 @@ class SealRepository:
 
 
 def _outside(versions: Collection[int], now: datetime) -> ColumnElement[bool]:
-    """Which API keys can be used, and have a hash of another version."""
+    """Which API keys can be used, and have a hash of another version.
+
+    People's sign-ins die out within hours.
+    """
     old_counts = or_(api_keys.c.old_until.is_(None), api_keys.c.old_until > now)
     return and_(
+        api_keys.c.for_console.is_(False),
         api_keys.c.revoked_at.is_(None),
         or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now),
         or_(

@@ -29,6 +29,7 @@ from .revocations import RevocationRepository
 from .roles import RoleRepository
 from .seals import SealRepository
 from .sessions import SessionRepository
+from .sign_ins import SecondFactorRepository, SignInRepository
 from .signing_keys import SigningKeyRepository
 from .tenants import TenantRepository
 from .turns import Turns
@@ -132,6 +133,16 @@ class DatabaseTransaction:
     def deliveries(self) -> DeliveryRepository:
         """What is to be told to them."""
         return DeliveryRepository(self.unit)
+
+    @property
+    def sign_ins(self) -> SignInRepository:
+        """People signed in to the console."""
+        return SignInRepository(self.unit)
+
+    @property
+    def second_factors(self) -> SecondFactorRepository:
+        """What people sign in with beside passwords."""
+        return SecondFactorRepository(self.unit)
 
     @property
     def restored(self) -> RestoredRepository:

@@ -69,7 +69,7 @@ async def bounds_of(tx: Transaction, lookup: KeyLookup, caller: OwnCaller) -> Ap
     """
     token = caller.token
     _need_nobody_acts(token)
-    key = await tx.api_keys.get(token.key_id)
+    key = await _calling(tx, token)
     if (
         key is None
         or (token.endpoints is not None and set(token.endpoints) != set(key.endpoint_ids or ()))
@@ -92,7 +92,7 @@ async def bounds_for_others(tx: Transaction, caller: TenantCaller) -> ApiKey:
     somebody else acts for the caller.
     """
     _need_nobody_acts(caller.token)
-    key = await tx.api_keys.get(caller.token.key_id)
+    key = await _calling(tx, caller.token)
     if key is None:
         raise bad_token("the key is gone")
     if caller.token.endpoints is not None:
@@ -100,6 +100,14 @@ async def bounds_for_others(tx: Transaction, caller: TenantCaller) -> ApiKey:
     if caller.kind is UserKind.HUMAN:
         key = replace(key, expires_at=None, idle_timeout=None)
     return replace(key, role_ids=None)
+
+
+async def _calling(tx: Transaction, token: AccessToken) -> ApiKey | None:
+    """The key that the token is of. What is made in a browser outlives the sign-in there."""
+    key = await tx.api_keys.of_caller(token.key_id)
+    if key is None or not key.for_console:
+        return key
+    return replace(key, expires_at=None, idle_timeout=None)
 
 
 def _need_nobody_acts(token: AccessToken) -> None:

@@ -34,6 +34,23 @@ async def end_sessions_of_users(
     _outdate(change, epochs.items(), last_token_ends)
 
 
+async def end_sign_ins(
+    change: Change,
+    user_id: str,
+    last_token_ends: datetime,
+    *,
+    only: str | None = None,
+    but: str | None = None,
+) -> int:
+    """Ends a person's sign-ins to the console, `only` that one or all `but` one; how many."""
+    live = {one.id for one in await change.tx.sign_ins.live_of(user_id, change.now)}
+    ending = sorted((live & {only} if only is not None else live) - {but})
+    for key_id in ending:
+        await change.tx.api_keys.revoke(key_id, change.now, ENDED)
+        change.revoke(Revocation(RevocationKind.KEY, key_id, last_token_ends))
+    return len(ending)
+
+
 async def end_sessions_of_key(change: Change, key: ApiKey, last_token_ends: datetime) -> None:
     """Ends all sessions and tokens that the key gave until now. The key stays good.
 

@@ -22,6 +22,7 @@ from ..ports import (
 from ..throttling import Throttling, Who
 from .changes import Change, Changes
 from .delegation import bounds_of
+from .ending import end_sign_ins
 from .invitations import code_hash
 from .key_making import MadeKey, WantedKey, make_key
 from .offboarding import take_roles
@@ -135,7 +136,8 @@ class PeopleManagement:
             return Joined(user, await offer_of(change.tx, ended, change.now), key)
 
     async def change_password(self, caller: OwnCaller, current: str | None, new: str) -> None:
-        """Gives the caller another password. All sessions go on: keys made them, not it.
+        """Gives the caller another password. All sessions go on: keys made them, not it. Sign-ins
+        to the console end, but for the one that this is done in.
 
         Somebody without one has `current` None; then an API key vouches that nothing narrows.
 
@@ -164,6 +166,8 @@ class PeopleManagement:
             if await change.tx.users.password(user_id) != stored:
                 raise _wrong_password()
             await change.tx.users.set_password(user_id, new_hash, change.now)
+            last = self._changes.last_token_ends(change.now)
+            await end_sign_ins(change, user_id, last, but=caller.token.key_id)
             change.note("user.password_changed", user_id)
 
     async def leave(self, caller: OwnCaller, tenant_id: str) -> None:

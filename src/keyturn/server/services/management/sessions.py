@@ -66,7 +66,8 @@ class OwnSessions:
         """
         async with self._changes.begin(caller.actor, caller.record.home_tenant_id) as change:
             session = await change.tx.sessions.get(session_id)
-            if session is None and session_id == caller.token.session_id:
+            own = session_id == caller.token.session_id and not caller.record.for_console
+            if session is None and own:
                 session = self._unwritten(caller, change.now)
             if session is None or session.user_id != caller.record.user_id:
                 raise not_found("no such session of the caller's")

@@ -102,7 +102,7 @@ async def role_to_give(
 async def _carried_above(tx: Transaction, caller: TenantCaller, place: str) -> frozenset[str]:
     """What the caller's token carries in a tenant above its own, in whole roles."""
     token = caller.token
-    key = await tx.api_keys.get(token.key_id)
+    key = await tx.api_keys.of_caller(token.key_id)
     if key is None or token.tenant_id is not None:
         return frozenset()
     carried: set[str] = set()

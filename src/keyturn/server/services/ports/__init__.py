@@ -24,6 +24,15 @@ from .mail import Mail, Mailer
 from .pages import Page, Slice
 from .restored import Memory, Restored
 from .revocation import FeedItem, News, RevocationFeed, RevocationList
+from .sign_ins import (
+    ConsoleCookies,
+    FactorSecrets,
+    NewCookie,
+    OneTimeCodes,
+    PresentedCookie,
+    SecondFactors,
+    SignIns,
+)
 from .storage import Store, Transaction
 from .tokens import (
     AccessTokens,
@@ -47,10 +56,12 @@ __all__ = [
     "AuditFilter",
     "AuditLog",
     "Clock",
+    "ConsoleCookies",
     "Counter",
     "Counters",
     "Deliveries",
     "Endpoints",
+    "FactorSecrets",
     "FeedItem",
     "Holding",
     "Housekeeping",
@@ -63,12 +74,15 @@ __all__ = [
     "Mailer",
     "Memberships",
     "Memory",
+    "NewCookie",
     "NewKey",
     "News",
+    "OneTimeCodes",
     "Page",
     "Passwords",
     "Perishable",
     "Permissions",
+    "PresentedCookie",
     "PresentedKey",
     "Rate",
     "RefreshTokens",
@@ -79,8 +93,10 @@ __all__ = [
     "Revocations",
     "Roles",
     "Seals",
+    "SecondFactors",
     "SessionSteps",
     "Sessions",
+    "SignIns",
     "SigningKeys",
     "Slice",
     "Store",

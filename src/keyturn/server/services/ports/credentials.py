@@ -64,11 +64,19 @@ class Holding:
 
 
 class ApiKeys(Protocol):
-    """API keys. Their hashes go in and never come out but by the lookup."""
+    """API keys. Their hashes go in and never come out but by the lookup.
+
+    Sign-ins to the console (`SignIns`) are none, but for `of_caller`, `hold`, `revoke` and
+    `note_uses`.
+    """
 
     async def add(self, key: ApiKey, key_hash: KeyHash) -> None: ...
 
     async def get(self, key_id: str) -> ApiKey | None: ...
+
+    async def of_caller(self, key_id: str) -> ApiKey | None:
+        """The key that a call came with: a sign-in to the console, too."""
+        ...
 
     async def many(self, key_ids: Collection[str]) -> tuple[ApiKey, ...]:
         """Those that there are."""

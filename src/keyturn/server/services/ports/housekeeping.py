@@ -13,6 +13,7 @@ class Perishable(StrEnum):
     INVITATIONS = "invitations"
     KEPT_ANSWERS = "kept_answers"
     WEBHOOK_DELIVERIES = "webhook_deliveries"
+    SIGN_INS = "sign_ins"
     AUDIT_EVENTS = "audit_events"
 
 

@@ -13,6 +13,14 @@ class Restored(Protocol):
         """Revokes all API keys that were not; says how many."""
         ...
 
+    async def end_sign_ins(self, at: datetime) -> int:
+        """Ends all sign-ins to the console, which are no API keys; says how many."""
+        ...
+
+    async def forget_second_factors(self) -> int:
+        """Deletes them all: one that was replaced since would be good again; says how many."""
+        ...
+
     async def withdraw_invitations(self, at: datetime) -> int:
         """Withdraws all that wait for an answer: their codes are worth nothing then."""
         ...

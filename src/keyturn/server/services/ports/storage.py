@@ -10,6 +10,7 @@ from .credentials import ApiKeys, Seals, Sessions, SigningKeys
 from .housekeeping import Housekeeping
 from .identity import Invitations, Memberships, Roles, Tenants, Users
 from .restored import Restored
+from .sign_ins import SecondFactors, SignIns
 from .trail import AuditLog, KeptAnswers, Revocations
 from .webhooks import Deliveries, Webhooks
 
@@ -53,6 +54,10 @@ class Transaction(Protocol):
     def webhooks(self) -> Webhooks: ...
     @property
     def deliveries(self) -> Deliveries: ...
+    @property
+    def sign_ins(self) -> SignIns: ...
+    @property
+    def second_factors(self) -> SecondFactors: ...
     @property
     def restored(self) -> Restored: ...
 

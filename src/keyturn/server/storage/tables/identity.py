@@ -16,6 +16,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -138,6 +139,21 @@ passwords = Table(
     Column("changed_at", UtcDateTime, nullable=False),
 )
 
+#: What people sign in with beside their passwords (RFC 6238), once they have shown that they can.
+second_factors = Table(
+    "second_factors",
+    metadata,
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    # Sealed: it must be known to be compared with.
+    Column("secret", LargeBinary, nullable=False),
+    Column("confirmed_at", UtcDateTime, nullable=False),
+    # The newest step of 30 seconds whose code was accepted: none is accepted twice.
+    Column("last_step", BigInteger, nullable=False),
+    # Hashes of the recovery codes that are left.
+    Column("recovery", json_type(), nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+
 roles = Table(
     "roles",
     metadata,
@@ -233,9 +249,17 @@ api_keys = Table(
     Column("use_count", BigInteger, nullable=False),
     # As in `users`, for this key's sessions.
     Column("sessions_epoch", BigInteger, nullable=False, server_default="0"),
+    # A person's sign-in to the console (its name is the browser's). No list of keys has it.
+    Column("for_console", Boolean(create_constraint=False), nullable=False, server_default=false()),
     Column("version", BigInteger, nullable=False),
     Index(None, "user_id", "id"),
     Index(None, "user_id", "name"),
+    Index(
+        "ix_api_keys_console",
+        "expires_at",
+        postgresql_where=text("for_console"),
+        sqlite_where=text("for_console = 1"),
+    ),
     Index(None, "home_tenant_id", "id"),
     # Which keys list a role or an endpoint; few list any. (SQLite reads those from end to end.)
     Index(
