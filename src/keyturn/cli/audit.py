@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from . import names, tables
-from .answers import Entity, Refused, inner
+from .answers import Entity, Refused, inner, inner_list
 from .api import PAGE, Api, Value
 from .commands import Call, Limit, Since, Until, group, verb
 from .problems import Problem
@@ -77,6 +77,28 @@ def export(
         for part in parts:
             sys.stdout.buffer.write(part)
         sys.stdout.buffer.flush()
+
+
+@verb(app, "activity")
+def activity(
+    call: Call,
+    since: Since = None,
+    until: Until = None,
+    step: Annotated[str, typer.Option(help="Count by the hour or the day.")] = "hour",
+) -> None:
+    """Count what happened: exchanges, refreshes, refusals, revocations, changes.
+
+    Examples:
+      keyturn audit activity
+      keyturn audit activity --since 30d --step day
+    """
+    params: dict[str, Value] = {"from": since, "to": until, "step": step}
+    found = call.send("GET", "/activity", params=params).entity
+    if call.as_json:
+        tables.show_json(found)
+        return
+    kinds = ("exchanges", "refreshes", "refusals", "revocations", "changes")
+    tables.show_list(inner_list(found, "items"), False, ("at", *kinds), as_json=False)
 
 
 def _wanted(

@@ -2,6 +2,7 @@
 
 from .running import Running
 from .services.management import Management
+from .services.management.activity import ActivityReports
 from .services.management.api_keys import ApiKeyManagement
 from .services.management.audit import AuditTrail
 from .services.management.catalogue import Catalogue
@@ -66,6 +67,7 @@ def wire_management(
             store, changes, parts.signing_keys, parts.sealer, keyring.read_now
         ),
         audit=AuditTrail(store),
+        activity=ActivityReports(store),
         webhooks=WebhookManagement(
             store, changes, hooks.secrets, hooks.sender, hooks.deliverer.wake
         ),

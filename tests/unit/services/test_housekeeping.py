@@ -12,7 +12,7 @@ import pytest
 from keyturn.server.domain.errors import Unavailable
 from keyturn.server.revocation.follower import ALL_ANEW_AFTER
 from keyturn.server.services import housekeeping as module
-from keyturn.server.services.housekeeping import BATCH, KEPT, Housekeeper, housekeeping
+from keyturn.server.services.housekeeping import BATCH, EVENTS, KEPT, Housekeeper, housekeeping
 from keyturn.server.services.ports import Perishable, Store, Transaction
 from keyturn.server.storage.revocations import OVERLAP
 
@@ -25,11 +25,12 @@ class FakeStore:
     ) -> None:
         self.faults = list(faults)
         self.left = left or {}
+        self.events = 0
         self.locked = False
         self.hangs = False
         self.rounds = 0
         self.entered = asyncio.Event()
-        self.housekeeping = self
+        self.housekeeping = self.activity = self
 
     def watch(self, changed: Callable[[], None]) -> None:
         raise NotImplementedError
@@ -51,6 +52,12 @@ class FakeStore:
 
     async def lock(self) -> bool:
         return not self.locked
+
+    async def roll_up(self, at_most: int) -> int:
+        assert not self.locked
+        count = min(self.events, at_most)
+        self.events -= count
+        return count
 
     async def delete(self, what: Perishable, *, kept: timedelta, at_most: int) -> int:
         self.rounds += what is list(KEPT)[-1]
@@ -92,6 +99,12 @@ class TestTidy:
         store = FakeStore(left={Perishable.SESSIONS: 3 * BATCH, Perishable.INVITATIONS: 7})
         deleted = await Housekeeper(cast(Store, store)).tidy()
         assert +deleted == {Perishable.SESSIONS: 3 * BATCH, Perishable.INVITATIONS: 7}
+
+    async def test_counts_up_until_nothing_is_left(self) -> None:
+        store = FakeStore()
+        store.events = 2 * EVENTS + 1
+        await Housekeeper(cast(Store, store)).tidy()
+        assert store.events == 0
 
     async def test_leaves_it_to_the_node_that_is_at_it(self) -> None:
         store = FakeStore(left={Perishable.SESSIONS: 1})

@@ -3,12 +3,14 @@
 import os
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 # In ASCII order, so that fixed-width base62 sorts as the numbers it stands for.
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [a + b for a in ALPHABET for b in ALPHABET]
 _VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Letters that 128 bits (an id) and 256 bits (a secret) take in base62.
 ID_LETTERS = 22
@@ -46,6 +48,12 @@ def made_at(uuid7: str) -> datetime:
     """When a UUIDv7 was made, to the millisecond, by the clock of who made it."""
     millis = uuid.UUID(uuid7).int >> 80
     return datetime.fromtimestamp(millis / 1000, UTC)
+
+
+def least_id(at: datetime) -> str:
+    """The least id that can be made in the millisecond of `at`."""
+    millis = f"{(at - _EPOCH) // timedelta(milliseconds=1):012x}"
+    return f"{millis[:8]}-{millis[8:]}-7000-8000-000000000000"
 
 
 def base62(number: int, letters: int) -> str:

@@ -1,4 +1,5 @@
-"""Deletes what has ended, so that the database grows with what there is and not with time.
+"""Deletes what has ended, so that the database grows with what there is and not with time; and
+counts up what happened, before that is deleted.
 
 Every node has this loop; by the database's lock one of them works at a time. It works in small
 transactions with pauses between, so that nobody waits for it.
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 
+from ..domain.activity import MAX_STEPS
 from ..domain.errors import Unavailable
 from .ports import Perishable, Store
 
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 INTERVAL = 60.0
 #: Rows deleted in one transaction, at most.
 BATCH = 500
+#: Events counted up in one, at most: half a second's work.
+EVENTS = 10_000
 #: Seconds between two of these transactions.
 PAUSE = 0.05
 
@@ -39,6 +43,8 @@ KEPT: Mapping[Perishable, timedelta] = {
     Perishable.WEBHOOK_DELIVERIES: timedelta(0),
     # So that the trail's newest ids of keys still name what they named.
     Perishable.SIGN_INS: timedelta(days=7),
+    # As many days as one answer tells of (domain.activity).
+    Perishable.ACTIVITY: timedelta(days=MAX_STEPS + 1),
 }
 
 
@@ -76,6 +82,7 @@ class Housekeeper:
         Raises Unavailable; what was deleted until then stays so.
         """
         deleted: Counter[Perishable] = Counter()
+        await self._count_up()
         try:
             for what in self._kept:
                 while not self._stopping.is_set():
@@ -88,6 +95,17 @@ class Housekeeper:
         finally:
             if told := ", ".join(f"{count} {what}" for what, count in deleted.items() if count):
                 log.debug("deleted what had ended: %s", told)
+
+    async def _count_up(self) -> None:
+        """What is counted may be deleted: the counts stay."""
+        count = EVENTS
+        while count == EVENTS and not self._stopping.is_set():
+            async with self._store.transaction() as tx:
+                if not await tx.housekeeping.lock():
+                    return
+                count = await tx.activity.roll_up(EVENTS)
+            if count == EVENTS:
+                await self._stopped(PAUSE)
 
     async def _delete_some(self, what: Perishable) -> int:
         async with self._store.transaction() as tx:

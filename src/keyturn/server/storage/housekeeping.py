@@ -9,6 +9,7 @@ from ..services.ports import Perishable
 from .columns import db_now
 from .tables import (
     api_keys,
+    activity,
     audit_events,
     invitations,
     kept_answers,
@@ -29,6 +30,7 @@ _ENDS: dict[Perishable, tuple[Table, Column[datetime]]] = {
     Perishable.KEPT_ANSWERS: (kept_answers, kept_answers.c.expires_at),
     Perishable.WEBHOOK_DELIVERIES: (webhook_deliveries, webhook_deliveries.c.expires_at),
     Perishable.SIGN_INS: (api_keys, api_keys.c.expires_at),
+    Perishable.ACTIVITY: (activity, activity.c.hour),
     Perishable.AUDIT_EVENTS: (audit_events, audit_events.c.at),
 }
 # What else stands in those tables stays.

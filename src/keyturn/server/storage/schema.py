@@ -13,7 +13,7 @@ from .urls import PostgresServer, SqliteFile, parse_url
 
 #: The revisions that this version knows, oldest first. Written here, too (a test holds them
 #: against migrations/), so that a start need not read the scripts.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 
 #: Seconds to wait for another process that is migrating, and for one statement of ours.
 MIGRATION_SECONDS = 120.0

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..domain.errors import Unavailable
 from ..services.ports.observing import PoolUse
+from .activity import ActivityRepository
 from .audit import AuditRepository
 from .columns import db_now
 from .deliveries import DeliveryRepository
@@ -113,6 +114,11 @@ class DatabaseTransaction:
     def audit(self) -> AuditRepository:
         """The audit trail."""
         return AuditRepository(self.unit)
+
+    @property
+    def activity(self) -> ActivityRepository:
+        """The audit trail in numbers."""
+        return ActivityRepository(self.unit)
 
     @property
     def kept_answers(self) -> KeptAnswerRepository:

@@ -2,6 +2,7 @@
 
 from ...services.management import Management
 from ..operation import Operation
+from .activity import activity_operations
 from .api_keys import api_key_operations
 from .audit import audit_operations
 from .endpoints import endpoint_operations
@@ -36,5 +37,6 @@ def management_operations(management: Management, base: str) -> list[Operation]:
         *resource_server_operations(management.resource_servers, base),
         *signing_key_operations(management.signing_keys),
         *audit_operations(management.audit),
+        *activity_operations(management.activity),
         *webhook_operations(management.webhooks, base),
     ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .activity import ActivityReports
 from .api_keys import ApiKeyManagement
 from .audit import AuditTrail
 from .catalogue import Catalogue
@@ -45,3 +46,4 @@ class Management:
     signing_keys: SigningKeyManagement
     audit: AuditTrail
     webhooks: WebhookManagement
+    activity: ActivityReports

@@ -4,6 +4,7 @@ Every method may raise `Unavailable` (domain.errors) when its store cannot answe
 nothing else for a fault. Repositories never commit: `Store.transaction` does, or rolls back.
 """
 
+from .activity import Activity
 from .catalogue import Endpoints, Permissions
 from .credentials import (
     ApiKeys,
@@ -49,6 +50,7 @@ from .webhooks import Answered, Deliveries, Tried, Waiting, Webhooks, WebhookSec
 
 __all__ = [
     "AccessTokens",
+    "Activity",
     "AnswerSealer",
     "Answered",
     "ApiKeyFormat",

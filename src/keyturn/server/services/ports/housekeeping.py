@@ -14,6 +14,7 @@ class Perishable(StrEnum):
     KEPT_ANSWERS = "kept_answers"
     WEBHOOK_DELIVERIES = "webhook_deliveries"
     SIGN_INS = "sign_ins"
+    ACTIVITY = "activity"
     AUDIT_EVENTS = "audit_events"
 
 

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
+from .activity import Activity
 from .catalogue import Endpoints, Permissions, ResourceServers
 from .credentials import ApiKeys, Seals, Sessions, SigningKeys
 from .housekeeping import Housekeeping
@@ -46,6 +47,8 @@ class Transaction(Protocol):
     def resource_servers(self) -> ResourceServers: ...
     @property
     def audit(self) -> AuditLog: ...
+    @property
+    def activity(self) -> Activity: ...
     @property
     def kept_answers(self) -> KeptAnswers: ...
     @property

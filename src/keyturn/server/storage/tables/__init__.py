@@ -1,5 +1,6 @@
 """The tables, for queries. `migrations/` makes them; a test holds one against the other."""
 
+from .activity import activity, activity_cursor
 from .base import metadata
 from .catalogue import endpoints, kept_answers, permissions
 from .identity import (
@@ -18,6 +19,8 @@ from .tokens import audit_events, resource_servers, revocations, sessions, signi
 from .webhooks import webhook_deliveries, webhooks
 
 __all__ = [
+    "activity",
+    "activity_cursor",
     "api_keys",
     "audit_events",
     "endpoints",
