@@ -29,7 +29,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test test-faults test-day check check-deploy bench format requests lock clean force
+.PHONY: help run test test-faults test-day screenshots check check-deploy bench format requests lock clean force
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -46,6 +46,9 @@ test-faults: $(DEV) ## run the tests that break things for long
 
 test-day: $(DEV) ## play an operator's day: upgrade, rotation, failover, restore under load
 	@exec $(BIN)/python -m pytest -m day -n0 -s --no-header -q $(ARGS) tests/day
+
+screenshots: $(DEV) ## take the pictures of the console in deploy/console/ anew; needs Chromium
+	@KEYTURN_REQUIRE_BROWSER=1 exec $(BIN)/python -m pytest -n0 -q --screenshots $(ARGS) tests/browser
 
 check: $(DEV) ## lint, format, types, import arrows, openapi.yaml, deploy/
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ pytest_plugins = [
     "pytester",
     "tests.databases",
     "tests.faults.figures",
-    "tests.browser.screenshots",
+    "tests.browser.plugin",
 ]
 
 _SCAN = pytest.StashKey[SecretScan]()

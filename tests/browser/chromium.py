@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import pytest
 
+from tests.browser.plugin import NOT_SHOWN
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserType
 
@@ -68,7 +70,7 @@ def program(environment: Mapping[str, str] = os.environ) -> str | None:
 
 def not_shown(why: str, environment: Mapping[str, str] = os.environ) -> NoReturn:
     """Skips the test, or fails it where a browser must be there."""
-    said = f"NOT SHOWN: nothing was tried in a browser: {why}"
+    said = f"{NOT_SHOWN}: {why}"
     if environment.get(REQUIRED, environment.get("CI", "")).lower() in ("", "0", "false"):
         pytest.skip(said)
     pytest.fail(said, pytrace=False)

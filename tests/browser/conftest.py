@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
-from tests.browser import accessibility, screenshots
+from tests.browser import accessibility, plugin, screenshots
 from tests.browser.chromium import DESK, PATIENCE_MS, SCREENS, Screen, launched
 from tests.browser.serving import Served, Template, TlsServer, served_by
 from tests.browser.watch import Watch
@@ -94,7 +94,7 @@ def accessible() -> Callable[[Page], None]:
 @pytest.fixture
 def shot(pytestconfig: pytest.Config) -> Callable[[Page, str], None]:
     """`shot(page, name)` writes deploy/console/<name>.png with `--screenshots`, else misses it."""
-    write = bool(pytestconfig.getoption(screenshots.OPTION))
+    write = bool(pytestconfig.getoption(plugin.OPTION))
     return lambda page, name: screenshots.take(page, name, write=write)
 
 
@@ -135,7 +135,6 @@ def served_https(
     """As `served`, on SQLite and behind TLS."""
     url = demo_template.copied(tmp_path_factory.mktemp("https"))
     log_dir = request.getfixturevalue("log_dir")
-    with served_by(
-        TlsServer(log_dir, url, demo_template.demo.master_secret), demo_template.demo
-    ) as it:
-        yield it
+    server = TlsServer(log_dir, url, demo_template.demo.master_secret)
+    with served_by(server, demo_template.demo) as running:
+        yield running

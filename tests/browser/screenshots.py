@@ -1,6 +1,6 @@
 """The pictures that the documentation shows: taken by `make screenshots`, missed by `make test`.
 
-A test takes one with the fixture `shot`. A plugin of pytest, for its option.
+A test takes one with the fixture `shot`.
 """
 
 from __future__ import annotations
@@ -8,31 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 #: Pictures lie beside what they show how to use.
 PICTURES = Path(__file__).parents[2] / "deploy" / "console"
-OPTION = "--screenshots"
 #: Everybody who clones the repository gets them all.
 MOST_BYTES = 150_000
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--screenshots`."""
-    text = "write the pictures of deploy/console/, by the tests that take one alone"
-    parser.addoption(OPTION, action="store_true", help=text)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With the option, leaves out what takes no picture."""
-    if not config.getoption(OPTION):
-        return
-    takers = [item for item in items if "shot" in getattr(item, "fixturenames", ())]
-    config.hook.pytest_deselected(items=[item for item in items if item not in takers])
-    items[:] = takers
 
 
 def take(page: Page, name: str, *, write: bool, directory: Path = PICTURES) -> None:

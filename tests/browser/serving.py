@@ -15,7 +15,8 @@ import httpx
 
 from keyturn.server.domain.permissions import TENANT_ADMIN, VIEWER
 from tests.certificates import made
-from tests.live_server import Demo, Live, LiveServer, prepare
+from tests.databases import no_secrets
+from tests.live_server import Demo, Live, LiveServer, dump, prepare
 
 TENANT_ADMIN_ROLE = TENANT_ADMIN.id
 VIEWER_ROLE = VIEWER.id
@@ -61,8 +62,7 @@ class Served(Live):
 
     def tenant(self, name: str | None = None) -> str:
         """The id of a new tenant below acme."""
-        made = self.api("POST", "/tenants", {"name": name or fresh("tenant")})
-        return str(made["id"])
+        return str(self.api("POST", "/tenants", {"name": name or fresh("tenant")})["id"])
 
     def service_user(self, tenant: str, **fields: object) -> dict[str, Any]:
         """A new service user at home there, with the role `viewer` and a key unless told other."""
@@ -88,9 +88,7 @@ class TlsServer(LiveServer):
 
     scheme = "https"
 
-    def __init__(
-        self, log_dir: Path, database_url: str, master_secret: str, **settings: object
-    ) -> None:
+    def __init__(self, log_dir: Path, database_url: str, master_secret: str) -> None:
         """The certificate lies beside the database, which is SQLite's."""
         directory = Path(database_url.removeprefix("sqlite:///")).parent
         files = directory / "cert.pem", directory / "key.pem"
@@ -99,8 +97,9 @@ class TlsServer(LiveServer):
             path.write_bytes(content)
         self.verify = ssl.create_default_context(cafile=str(files[0]))
         self.verify.check_hostname = False
-        tls = {"tls_cert_file": files[0], "tls_key_file": files[1]}
-        super().__init__(log_dir, database_url, master_secret, **tls, **settings)
+        super().__init__(
+            log_dir, database_url, master_secret, tls_cert_file=files[0], tls_key_file=files[1]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +124,14 @@ class Template:
 
 @contextmanager
 def served_by(server: LiveServer, demo: Demo) -> Iterator[Served]:
-    """Starts the server, and stops it at the end."""
+    """Starts the server, and stops it at the end. What it stored must hold no secret then."""
     server.start()
     try:
         with httpx.Client(timeout=20, verify=server.verify) as client:
             yield Served(server, demo, client)
     finally:
         server.stop()
+    no_secrets(dump(server.database_url))
 
 
 def fresh(what: str) -> str:

@@ -20,7 +20,7 @@ from .commands import (
     verb,
 )
 from .problems import ExitCode, Problem
-from .values import duration, seconds
+from .values import ahead, duration, past, seconds
 
 app = group("api-key")
 
@@ -85,6 +85,19 @@ def list_keys(
         str | None, typer.Option(help="Of one service user: id, name or mail address.")
     ] = None,
     mine: Annotated[bool, typer.Option("--mine", help="Your own.")] = False,
+    state: Annotated[
+        str | None, typer.Option(help="In this state: active, expired, revoked, idle, …")
+    ] = None,
+    expires_in: Annotated[
+        str | None,
+        typer.Option(
+            "--expires-in", parser=ahead, metavar="DURATION", help="Within so long, or over: 30d."
+        ),
+    ] = None,
+    unused_for: Annotated[
+        str | None,
+        typer.Option("--unused-for", parser=past, metavar="DURATION", help="As in 90d."),
+    ] = None,
     limit: Limit = 1000,
 ) -> None:
     """List keys, dead ones too: their state says why they do not work any more.
@@ -92,10 +105,16 @@ def list_keys(
     Examples:
       keyturn api-key list --user ci-runner
       keyturn api-key list --mine
+      keyturn api-key list --state active --expires-in 30d
+      keyturn api-key list --unused-for 90d
     """
-    if mine and user:
-        raise Problem("--mine and --user exclude each other", ExitCode.USAGE)
-    params = {"user_id": user and names.service_user(call.api, call.tenant_id, user)}
+    wanted = {"state": state, "expires_before": expires_in, "unused_since": unused_for}
+    if mine and (user or any(wanted.values())):
+        raise Problem("--mine is about all of your keys, and nobody else's", ExitCode.USAGE)
+    params = {
+        "user_id": user and names.service_user(call.api, call.tenant_id, user),
+        **wanted,
+    }
     call.list(_all(mine), _COLUMNS, limit, params=params, own=mine)
 
 

@@ -24,6 +24,7 @@ P = ParamSpec("P")
 Command = Callable[Concatenate["Call", P], None]
 
 Limit = Annotated[int, typer.Option("--limit", help="Show so many at most.", min=1)]
+Search = Annotated[str | None, typer.Option("--search", help="With this in name or address.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 QuietId = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id alone.")]
 QuietSecret = Annotated[bool, typer.Option("--quiet", "-q", help="Print the secret alone.")]

@@ -10,7 +10,19 @@ import typer
 from . import names, profiles, secret_input, tables
 from .answers import Refused, inner
 from .api import Api, Value
-from .commands import Call, ExpiresIn, Limit, QuietSecret, Yes, ask, given, group, taught, verb
+from .commands import (
+    Call,
+    ExpiresIn,
+    Limit,
+    QuietSecret,
+    Search,
+    Yes,
+    ask,
+    given,
+    group,
+    taught,
+    verb,
+)
 from .problems import Problem, reported, say
 
 app = group("invitation")
@@ -33,14 +45,17 @@ def list_invitations(
         str | None,
         typer.Option(help="Only pending, accepted, declined, withdrawn or expired ones."),
     ] = None,
+    search: Search = None,
     limit: Limit = 1000,
 ) -> None:
     """List the tenant's invitations.
 
-    Example:
+    Examples:
       keyturn invitation list --state pending
+      keyturn invitation list --search example.org
     """
-    call.list("/invitations", _COLUMNS, limit, params={"state": state})
+    params = {"state": state, "query": search}
+    call.list("/invitations", _COLUMNS, limit, params=params)
 
 
 @verb(app, "show")

@@ -6,7 +6,7 @@ import typer
 
 from . import names
 from .answers import Entity, inner_list
-from .commands import Call, Limit, Yes, ask, group, verb
+from .commands import Call, Limit, Search, Yes, ask, group, verb
 
 app = group("member")
 
@@ -21,13 +21,14 @@ _COLUMNS = ("user_id", "kind", "name", "email", ("roles", _roles), "disabled_at"
 
 
 @verb(app, "list")
-def list_members(call: Call, limit: Limit = 1000) -> None:
+def list_members(call: Call, search: Search = None, limit: Limit = 1000) -> None:
     """List who has a role in the tenant itself, people and service users.
 
-    Example:
+    Examples:
       keyturn member list --tenant acme
+      keyturn member list --search example.org
     """
-    call.list("/members", _COLUMNS, limit)
+    call.list("/members", _COLUMNS, limit, params={"query": search})
 
 
 @verb(app, "show")

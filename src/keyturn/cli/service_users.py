@@ -15,6 +15,7 @@ from .commands import (
     ExpiresIn,
     Limit,
     Name,
+    Search,
     Yes,
     ask,
     given,
@@ -56,14 +57,16 @@ def list_service_users(
     below: Annotated[
         bool, typer.Option("--below", help="Also those of the tenants below.")
     ] = False,
+    search: Search = None,
     limit: Limit = 1000,
 ) -> None:
     """List the service users at home in the tenant.
 
-    Example:
+    Examples:
       keyturn service-user list --below
+      keyturn service-user list --search runner
     """
-    call.list("/service-users", _COLUMNS, limit, params={"below": below})
+    call.list("/service-users", _COLUMNS, limit, params={"below": below, "query": search})
 
 
 @verb(app, "show")

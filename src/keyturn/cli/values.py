@@ -65,6 +65,11 @@ def past(text: str) -> str:
         raise typer.BadParameter("is too long ago") from None
 
 
+def ahead(text: str) -> str:
+    """How long it is until then (`30d`), as a time."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds(text))).isoformat()
+
+
 def _time(text: str) -> str:
     time = datetime.fromisoformat(text)
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()

@@ -29,8 +29,8 @@ from keyturn.server.services.housekeeping import BATCH, KEPT, Housekeeper
 from keyturn.server.services.ports import KeptAnswer, Perishable
 from keyturn.server.storage import Storage, open_storage
 from keyturn.server.storage.tables import (
-    api_keys,
     activity,
+    api_keys,
     audit_events,
     invitations,
     kept_answers,

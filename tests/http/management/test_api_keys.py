@@ -267,6 +267,16 @@ class TestList:
         assert {state: item["state"] for state, item in told.items()} == {s: s for s in keys}
         assert told["active"]["reason"] is None
         assert all(item["reason"] for state, item in told.items() if state != "active")
+        for state, key in keys.items():
+            found = (await admin.get("/api-keys", params={"state": state})).json()["items"]
+            assert key.key_id in {item["id"] for item in found}
+            assert {item["state"] for item in found} == {state}
+        params = {"expires_before": service.clock().isoformat(), "state": "expired"}
+        [ended] = (await admin.get("/api-keys", params=params)).json()["items"]
+        assert ended["id"] == keys["expired"].key_id
+        params = {"unused_since": (service.clock() - timedelta(days=1)).isoformat()}
+        [unused] = (await admin.get("/api-keys", params=params)).json()["items"]
+        assert unused["id"] == keys["idle"].key_id
         # The policy's idle timeout counts where the key has none of its own.
         old = await service.add_key(created_at=past)
         await policy(root_admin, service.acme, api_key_idle_timeout=DAY)

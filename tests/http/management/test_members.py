@@ -56,6 +56,17 @@ class TestListMembers:
         assert len(found) == len(set(found)) == 6
         assert found == sorted(found)
 
+    async def test_200_by_name_and_address(self, service: Running, admin: Person) -> None:
+        await service.give(service.demo.user.id, service.acme, EDITOR.id)
+
+        async def found(query: str) -> set[str]:
+            answer = await admin.get("/members", params={"query": query})
+            return {item["user_id"] for item in answer.json()["items"]}
+
+        assert await found("demo SERV") == {service.demo.user.id}
+        assert await found(admin.user.username[5:].upper()) == {admin.user.id}
+        assert await found("_") == set()
+
     async def test_404_of_other_tenants(
         self, service: Running, admin: Person, root_admin: Person
     ) -> None:

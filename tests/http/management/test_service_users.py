@@ -291,6 +291,10 @@ class TestListServiceUsers:
         assert await names(inside) == {"there"}
         assert await names(admin) == {"here", "Demo service"}
         assert await names(admin, below="true") == {"here", "there", "Demo service"}
+        assert await names(admin, query="HER") == {"here"}
+        assert await names(admin, query="her", below="true") == {"here", "there"}
+        assert await names(admin, query="@", below="true") == {"here", "there", "Demo service"}
+        assert await names(admin, query="%", below="true") == set()
         team = (await inside.get("/members")).json()["items"]
         assert there["id"] in {item["user_id"] for item in team}
         assert here["id"] not in {item["user_id"] for item in team}

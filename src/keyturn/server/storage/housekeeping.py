@@ -8,8 +8,8 @@ from sqlalchemy import Column, ColumnElement, Table, delete, func, select, true,
 from ..services.ports import Perishable
 from .columns import db_now
 from .tables import (
-    api_keys,
     activity,
+    api_keys,
     audit_events,
     invitations,
     kept_answers,

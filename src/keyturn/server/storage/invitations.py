@@ -12,7 +12,7 @@ from ..domain.ids import parse_id
 from ..domain.model import Invitation, InvitationState
 from ..services.ports import Page, Slice
 from .columns import storable
-from .paging import page, sliced
+from .paging import mentions, page, sliced
 from .tables import invitations
 from .unit import Unit
 
@@ -73,12 +73,19 @@ class InvitationRepository:
         return stored is not None and hmac.compare_digest(stored, code_hash)
 
     async def in_tenant(
-        self, tenant_id: str, part: Slice, *, state: InvitationState | None = None
+        self,
+        tenant_id: str,
+        part: Slice,
+        *,
+        state: InvitationState | None = None,
+        query: str = "",
     ) -> Page[Invitation]:
         """Expired ones are pending until they are withdrawn."""
         statement = select(*_LISTED).where(invitations.c.tenant_id == tenant_id)
         if state is not None:
             statement = statement.where(invitations.c.state == state.value)
+        if query:
+            statement = statement.where(mentions(query, None, invitations.c.email_folded))
         rows = (await self._unit.run(sliced(statement, part, invitations.c.id))).all()
         return page(rows, part, _invitation, "id")
 

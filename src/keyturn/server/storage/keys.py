@@ -23,10 +23,12 @@ from sqlalchemy import (
 from ..domain.errors import invalid_request, not_found
 from ..domain.ids import parse_id
 from ..domain.model import ApiKey, KeyHash, Rotation
-from ..services.ports import Holding, KeyUse, Page, Slice
+from ..services.ports import Holding, KeyFilter, KeyUse, Page, Slice
+from ..services.ports.credentials import ALL_KEYS
 from . import key_uses
 from .columns import db_now, storable
 from .epochs import epoch_in_force
+from .key_filters import filtered
 from .paging import page, sliced
 from .tables import api_keys, tenant_tree, users
 from .unit import Unit, Values
@@ -107,16 +109,21 @@ class ApiKeyRepository:
         return None if row is None else Holding(**row._mapping)
 
     async def at_home(
-        self, tenant_id: str, part: Slice, *, user_id: str | None = None
+        self, tenant_id: str, part: Slice, wanted: KeyFilter = ALL_KEYS
     ) -> Page[ApiKey]:
         """Revoked and expired ones, too. Of one user: none when the user has another home."""
-        if user_id is None:
-            return await self._page(api_keys.c.home_tenant_id == tenant_id, part)
-        # Not by both columns of the keys: a planner could take the tenant's index for the user's.
-        at_home = select(users.c.id).where(users.c.id == user_id, users.c.tenant_id == tenant_id)
-        if (await self._unit.run(at_home)).first() is None:
-            return Page(())
-        return await self.of_user(user_id, part)
+        user_id, whose = wanted.user_id, api_keys.c.home_tenant_id == tenant_id
+        if user_id is not None:
+            # Not by both columns of the keys: a planner could take the tenant's index for the
+            # user's.
+            home = select(users.c.id).where(users.c.id == user_id, users.c.tenant_id == tenant_id)
+            if (await self._unit.run(home)).first() is None:
+                return Page(())
+            whose = api_keys.c.user_id == user_id
+        statement = filtered(select(*_LISTED).where(whose), wanted)
+        order = ("id",) if wanted.expires_before is None else ("expires_at", "id")
+        statement = sliced(statement, part, *(api_keys.c[name] for name in order))
+        return page((await self._unit.run(statement)).all(), part, _key, *order)
 
     async def of_user(
         self, user_id: str, part: Slice, *, newest_first: bool = False

@@ -11,7 +11,7 @@ from ..domain.model import Member, Membership, Role, UserKind
 from ..domain.permissions import TENANT_ADMIN
 from ..domain.policy import effective
 from ..services.ports import Page, Slice
-from .paging import page, sliced
+from .paging import mentions, page, sliced
 from .roles import by_name, role_from
 from .tables import memberships, roles, users
 from .tenants import TenantRepository
@@ -68,9 +68,12 @@ class MembershipRepository:
         ]
         return tuple(sorted(held, key=lambda pair: (pair[0].tenant_id, pair[1].name)))
 
-    async def members(self, tenant_id: str, part: Slice) -> Page[Member]:
+    async def members(self, tenant_id: str, part: Slice, *, query: str = "") -> Page[Member]:
         """Two statements: a page of users, then their roles."""
         held = select(memberships.c.user_id).where(memberships.c.tenant_id == tenant_id).distinct()
+        if query:
+            named = mentions(query, users.c.display_name_folded, users.c.username_folded)
+            held = held.join(users, users.c.id == memberships.c.user_id).where(named)
         ids = sliced(held, part, memberships.c.user_id).subquery()
         statement = select(users).join(ids, ids.c.user_id == users.c.id).order_by(users.c.id)
         found = page((await self._unit.run(statement)).all(), part, user_from, "id")

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Row, Select, and_, tuple_
+from sqlalchemy import Column, ColumnElement, Row, Select, and_, or_, tuple_
 
+from ..domain.addresses import folded_address
 from ..domain.errors import invalid_request
 from ..domain.ids import parse_id
 from ..services.ports import Page, Slice
@@ -60,6 +61,17 @@ def begins(folded: Column[str], prefix: str) -> ColumnElement[bool]:
     first = prefix.casefold()
     last = _successor(first)
     return folded >= first if last is None else and_(folded >= first, folded < last)
+
+
+def mentions(text: str, name: Column[str] | None, address: Column[str]) -> ColumnElement[bool]:
+    """Whether a folded name or address has `text` in it, in whatever case.
+
+    What is searched is read one by one: it should be one tenant's.
+    """
+    found = address.contains(folded_address(text), autoescape=True)
+    if name is None:
+        return found
+    return or_(found, name.contains(text.casefold(), autoescape=True))
 
 
 def _successor(text: str) -> str | None:

@@ -27,7 +27,7 @@ from ..domain.model import InvitationState, User, UserKind
 from ..services.ports import Page, Slice
 from .columns import Id, db_now, greater, storable
 from .epochs import FLOOR_STEP, epoch_in_force
-from .paging import behind, page, sliced
+from .paging import behind, mentions, page, sliced
 from .tables import (
     api_keys,
     installation,
@@ -99,13 +99,21 @@ class UserRepository:
         )
 
     async def at_home(
-        self, tenant_id: str, kind: UserKind, part: Slice, *, below: bool = False
+        self,
+        tenant_id: str,
+        kind: UserKind,
+        part: Slice,
+        *,
+        below: bool = False,
+        query: str = "",
     ) -> Page[User]:
         """Reads one range of an index, or with `below` one a tenant until the page is full."""
         if below:
-            rows = (await self._unit.run(self._subtree(tenant_id, kind, part))).all()
+            rows = (await self._unit.run(self._subtree(tenant_id, kind, part, query))).all()
             return page(rows, part, user_from, "tenant_id", "id")
-        statement = select(users).where(users.c.tenant_id == tenant_id, users.c.kind == kind.value)
+        statement = select(users).where(
+            users.c.tenant_id == tenant_id, users.c.kind == kind.value, *_mention(query)
+        )
         rows = (await self._unit.run(sliced(statement, part, users.c.id))).all()
         return page(rows, part, user_from, "id")
 
@@ -235,12 +243,13 @@ class UserRepository:
         )
         await self._unit.run(statement, {"user_id": user_id, **changed})
 
-    def _subtree(self, tenant_id: str, kind: UserKind, part: Slice) -> Select[Any]:
+    def _subtree(self, tenant_id: str, kind: UserKind, part: Slice, query: str) -> Select[Any]:
         """The users at home in the tenant and below it, by tenant and id."""
         place = tenant_tree.c.descendant_id
         after = behind(part, place, users.c.id)
         wanted = literal(kind.value, users.c.kind.type)
         before: ColumnElement[str] = literal(_NIL, Id)
+        found_by = _mention(query)
         within = [tenant_tree.c.ancestor_id == tenant_id]
         if after is not None:
             # Only the tenant where the page before ended begins in its middle.
@@ -248,7 +257,7 @@ class UserRepository:
             within.append(place >= after[0])
         if self._unit.on_sqlite:
             home = and_(users.c.tenant_id == place, users.c.kind == wanted, users.c.id > before)
-            found = tenant_tree.join(users, home)
+            found = tenant_tree.join(users, and_(home, *found_by))
         else:
             # One seek a tenant, in the tree's order, and a page at the most: SQLite joins in just
             # that way, PostgreSQL has no other choice here. As a range of rows, and not by
@@ -260,6 +269,7 @@ class UserRepository:
                 .where(
                     tuple_(*index) > tuple_(place, wanted, before),
                     tuple_(*index[:2]) <= tuple_(place, wanted),
+                    *found_by,
                 )
                 .order_by(*index)
                 .limit(part.limit + 1)
@@ -281,6 +291,12 @@ class UserRepository:
     async def _one(self, condition: ColumnElement[bool]) -> User | None:
         row = (await self._unit.run(select(users).where(condition).limit(1))).first()
         return None if row is None else user_from(row)
+
+
+def _mention(query: str) -> list[ColumnElement[bool]]:
+    if not query:
+        return []
+    return [mentions(query, users.c.display_name_folded, users.c.username_folded)]
 
 
 def user_from(row: Row[Any]) -> User:

@@ -8,8 +8,9 @@ from starlette.responses import Response
 from ...services.callers import Needs
 from ...services.management.api_keys import ApiKeyManagement
 from ...services.management.key_making import KeyChange, MadeKey, WantedKey
-from ...services.management.key_states import ListedKey
+from ...services.management.key_states import KeyState, ListedKey
 from ...services.management.rotation import MAX_OVERLAP, WantedRotation
+from ...services.ports import KeyFilter
 from ..fields import Body, Id, Moment, Name, PageQuery, Seconds
 from ..operation import Call, Operation, listed, part, shown
 
@@ -83,6 +84,17 @@ class KeyQuery(PageQuery):
     """Which keys."""
 
     user_id: Id | None = None
+    state: KeyState | None = None
+    expires_before: Moment | None = None
+    unused_since: Moment | None = None
+
+    def wanted(self) -> KeyFilter:
+        """What the services are asked for, beside the state."""
+        return KeyFilter(
+            user_id=self.user_id,
+            expires_before=self.expires_before,
+            unused_since=self.unused_since,
+        )
 
 
 def key_view(item: ListedKey, base: str) -> dict[str, Any]:
@@ -136,7 +148,8 @@ def api_key_operations(keys: ApiKeyManagement, base: str) -> list[Operation]:
 
     async def list_keys(call: Call) -> Response:
         query = call.query(KeyQuery)
-        page = await keys.list(call.tenant, part(query.limit, query.cursor), user_id=query.user_id)
+        slice_ = part(query.limit, query.cursor)
+        page = await keys.list(call.tenant, slice_, query.wanted(), query.state)
         return listed(page, lambda item: key_view(item, base))
 
     def created(made: MadeKey) -> Response:

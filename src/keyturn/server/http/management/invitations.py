@@ -9,7 +9,7 @@ from ...services.callers import Needs
 from ...services.management.invitations import InvitationManagement, Invited
 from ...services.management.offers import INVITE, Offer, OfferState
 from ...services.ports import Page
-from ..fields import Body, Email, Id, PageQuery
+from ..fields import Body, Email, Id, Name, PageQuery
 from ..operation import Call, Operation, Own, done, listed, part, shown
 
 _DAY = 86_400
@@ -28,6 +28,7 @@ class InvitationQuery(PageQuery):
     """Which of the tenant's invitations."""
 
     state: OfferState | None = None
+    query: Name = ""
 
 
 class InvitationAnswer(Body):
@@ -86,7 +87,8 @@ def invitation_operations(invitations: InvitationManagement, base: str) -> list[
     async def list_invitations(call: Call) -> Response:
         query = call.query(InvitationQuery)
         page = part(query.limit, query.cursor)
-        return listed(await invitations.made_here(call.tenant, page, query.state), view)
+        offers = await invitations.made_here(call.tenant, page, query.state, query.query)
+        return listed(offers, view)
 
     async def invite(call: Call) -> Response:
         new = await call.body(NewInvitation)

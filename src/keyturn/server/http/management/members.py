@@ -7,7 +7,7 @@ from starlette.responses import Response
 from ...domain.model import Member
 from ...services.callers import Needs
 from ...services.management.members import MemberManagement
-from ..fields import Body, Id, PageQuery
+from ..fields import Body, Id, Name, PageQuery
 from ..operation import Call, Operation, done, listed, part, shown
 
 
@@ -16,6 +16,12 @@ class NewMember(Body):
 
     user_id: Id
     role_id: Id
+
+
+class MemberQuery(PageQuery):
+    """Which members."""
+
+    query: Name = ""
 
 
 def member_operations(members: MemberManagement, base: str) -> list[Operation]:
@@ -38,8 +44,9 @@ def member_operations(members: MemberManagement, base: str) -> list[Operation]:
         return shown(body, status=201, at=body["href"])
 
     async def list_members(call: Call) -> Response:
-        query = call.query(PageQuery)
-        return listed(await members.members(call.tenant, part(query.limit, query.cursor)), view)
+        query = call.query(MemberQuery)
+        slice_ = part(query.limit, query.cursor)
+        return listed(await members.members(call.tenant, slice_, query=query.query), view)
 
     async def read(call: Call) -> Response:
         return shown(view(await members.get(call.tenant, call.path("user_id"))))
@@ -59,7 +66,7 @@ def member_operations(members: MemberManagement, base: str) -> list[Operation]:
     read_them, write_them = Needs("users:read"), Needs("users:write", administers=True)
     one = "/members/{user_id}"
     return [
-        Operation("listMembers", "GET", "/members", read_them, list_members, query=PageQuery),
+        Operation("listMembers", "GET", "/members", read_them, list_members, query=MemberQuery),
         Operation("addMember", "POST", "/members", write_them, add, body=NewMember, creates=True),
         Operation("getMember", "GET", one, read_them, read),
         Operation("removeMember", "DELETE", one, write_them, remove),

@@ -62,6 +62,7 @@ class ServiceUserQuery(PageQuery):
     """Which service users."""
 
     below: bool = False
+    query: Name = ""
 
 
 def service_user_operations(service_users: ServiceUserManagement, base: str) -> list[Operation]:
@@ -102,7 +103,7 @@ def service_user_operations(service_users: ServiceUserManagement, base: str) -> 
     async def list_service_users(call: Call) -> Response:
         query = call.query(ServiceUserQuery)
         page = await service_users.service_users(
-            call.tenant, part(query.limit, query.cursor), below=query.below
+            call.tenant, part(query.limit, query.cursor), below=query.below, query=query.query
         )
         return listed(page, item)
 

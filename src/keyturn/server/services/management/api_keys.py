@@ -1,13 +1,16 @@
 """API keys of a tenant, for its administrators."""
 
+from dataclasses import replace
+
 from ...domain.errors import Code, Refusal, not_found
 from ...domain.model import ApiKey, User, UserKind
 from ..callers import TenantCaller
-from ..ports import ApiKeyFormat, Page, Slice, Store, Transaction
+from ..ports import ApiKeyFormat, KeyFilter, Page, Slice, Store, Transaction
+from ..ports.credentials import ALL_KEYS
 from .changes import Changes, Once, Versions
 from .delegation import bounds_for_others, need_within
 from .key_making import KeyChange, MadeKey, WantedKey, change_key, make_key
-from .key_states import ListedKey, listed, listed_page
+from .key_states import KeyState, ListedKey, listed, listed_page
 from .rotation import WantedRotation, revoke_key, rotate_key
 from .standing import home_service_user, need_command, need_standing
 
@@ -25,12 +28,22 @@ class ApiKeyManagement:
         self._format = key_format
 
     async def list(
-        self, caller: TenantCaller, part: Slice, *, user_id: str | None = None
+        self,
+        caller: TenantCaller,
+        part: Slice,
+        wanted: KeyFilter = ALL_KEYS,
+        state: KeyState | None = None,
     ) -> Page[ListedKey]:
-        """All keys, or one user's, dead ones too."""
+        """Dead ones, too. With `state` a page may be shorter than asked for."""
+        if state is not None:
+            revoked = state is KeyState.REVOKED
+            expired = None if revoked else state is KeyState.EXPIRED
+            wanted = replace(wanted, revoked=revoked, expired=expired)
         async with self._store.transaction() as tx:
-            page = await tx.api_keys.at_home(caller.tenant_id, part, user_id=user_id)
-            return await listed_page(tx, caller.tenant_id, page)
+            page = await tx.api_keys.at_home(caller.tenant_id, part, wanted)
+            found = await listed_page(tx, caller.tenant_id, page)
+        items = tuple(item for item in found.items if state in {None, item.state})
+        return Page(items, found.next)
 
     async def get(self, caller: TenantCaller, key_id: str) -> ListedKey:
         """Raises Refusal `not_found`."""

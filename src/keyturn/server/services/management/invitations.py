@@ -58,12 +58,16 @@ class InvitationManagement:
     # --- the tenant's ---------------------------------------------------------------------
 
     async def made_here(
-        self, caller: TenantCaller, part: Slice, state: OfferState | None = None
+        self,
+        caller: TenantCaller,
+        part: Slice,
+        state: OfferState | None = None,
+        query: str = "",
     ) -> Page[Offer]:
         """What the tenant offered, by id. With `state` a page may be shorter than asked for."""
         async with self._store.transaction() as tx:
             stored = None if state is None else state.stored
-            page = await tx.invitations.in_tenant(caller.tenant_id, part, state=stored)
+            page = await tx.invitations.in_tenant(caller.tenant_id, part, state=stored, query=query)
             offers = await offers_of(tx, page.items, await tx.now())
         return Page(tuple(o for o in offers if state is None or o.state is state), page.next)
 

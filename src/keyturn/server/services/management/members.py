@@ -16,10 +16,10 @@ class MemberManagement:
         self._store = store
         self._changes = changes
 
-    async def members(self, caller: TenantCaller, part: Slice) -> Page[Member]:
+    async def members(self, caller: TenantCaller, part: Slice, *, query: str = "") -> Page[Member]:
         """Who holds roles in the tenant itself; those who hold them above it are not among them."""
         async with self._store.transaction() as tx:
-            return await tx.memberships.members(caller.tenant_id, part)
+            return await tx.memberships.members(caller.tenant_id, part, query=query)
 
     async def get(self, caller: TenantCaller, user_id: str) -> Member:
         """Raises Refusal `not_found`."""

@@ -69,11 +69,13 @@ class ServiceUserManagement:
         self._key_format = key_format
 
     async def service_users(
-        self, caller: TenantCaller, part: Slice, *, below: bool = False
+        self, caller: TenantCaller, part: Slice, *, below: bool = False, query: str = ""
     ) -> Page[User]:
         """Those at home in the tenant; with `below`, also those at home below it (P5)."""
         async with self._store.transaction() as tx:
-            return await tx.users.at_home(caller.tenant_id, UserKind.SERVICE, part, below=below)
+            return await tx.users.at_home(
+                caller.tenant_id, UserKind.SERVICE, part, below=below, query=query
+            )
 
     async def get(self, caller: TenantCaller, user_id: str) -> ServiceUser:
         """Raises Refusal `not_found`."""

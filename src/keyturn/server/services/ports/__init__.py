@@ -9,6 +9,7 @@ from .catalogue import Endpoints, Permissions
 from .credentials import (
     ApiKeys,
     Holding,
+    KeyFilter,
     KeyLookup,
     KeyUse,
     Seals,
@@ -70,6 +71,7 @@ __all__ = [
     "Invitations",
     "KeptAnswer",
     "KeptAnswers",
+    "KeyFilter",
     "KeyLookup",
     "KeyUse",
     "Mail",

@@ -63,6 +63,23 @@ class Holding:
     expires_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class KeyFilter:
+    """Which keys: of one user; revoked, or expired and not revoked, or neither; that expire before
+    a time, or have not been made, rotated or used since one.
+    """
+
+    user_id: str | None = None
+    revoked: bool | None = None
+    expired: bool | None = None
+    expires_before: datetime | None = None
+    unused_since: datetime | None = None
+
+
+#: All of them.
+ALL_KEYS = KeyFilter()
+
+
 class ApiKeys(Protocol):
     """API keys. Their hashes go in and never come out but by the lookup.
 
@@ -91,9 +108,12 @@ class ApiKeys(Protocol):
         ...
 
     async def at_home(
-        self, tenant_id: str, part: Slice, *, user_id: str | None = None
+        self, tenant_id: str, part: Slice, wanted: KeyFilter = ALL_KEYS
     ) -> Page[ApiKey]:
-        """The keys whose home the tenant is (of one user), by id. Keys: the id."""
+        """The keys whose home the tenant is, by id. Keys: the id.
+
+        Those that expire before a time, the soonest first. Keys: the time (ISO 8601) and the id.
+        """
         ...
 
     async def of_user(

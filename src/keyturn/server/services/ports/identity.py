@@ -113,9 +113,17 @@ class Users(Protocol):
         ...
 
     async def at_home(
-        self, tenant_id: str, kind: UserKind, part: Slice, *, below: bool = False
+        self,
+        tenant_id: str,
+        kind: UserKind,
+        part: Slice,
+        *,
+        below: bool = False,
+        query: str = "",
     ) -> Page[User]:
         """The users whose home the tenant is, by id; with `below`, by tenant and id.
+
+        With `query`, those whose name or username has it in it, in whatever case.
 
         Keys: the id; with `below` the home tenant's id and the id.
         """
@@ -225,8 +233,11 @@ class Memberships(Protocol):
         """All roles of a user, wherever they are held."""
         ...
 
-    async def members(self, tenant_id: str, part: Slice) -> Page[Member]:
-        """Who holds roles in the tenant itself, by user id. Keys: the user's id."""
+    async def members(self, tenant_id: str, part: Slice, *, query: str = "") -> Page[Member]:
+        """Who holds roles in the tenant itself, by user id; `query` as in `Users.at_home`.
+
+        Keys: the user's id.
+        """
         ...
 
     async def member(self, tenant_id: str, user_id: str) -> Member | None:
@@ -265,9 +276,17 @@ class Invitations(Protocol):
         ...
 
     async def in_tenant(
-        self, tenant_id: str, part: Slice, *, state: InvitationState | None = None
+        self,
+        tenant_id: str,
+        part: Slice,
+        *,
+        state: InvitationState | None = None,
+        query: str = "",
     ) -> Page[Invitation]:
-        """What the tenant offered, by id. Keys: the id."""
+        """What the tenant offered, by id; with `query`, to addresses with it in them.
+
+        Keys: the id.
+        """
         ...
 
     async def count_pending(self, tenant_id: str, at_most: int) -> int:

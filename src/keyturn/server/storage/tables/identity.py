@@ -261,6 +261,15 @@ api_keys = Table(
         sqlite_where=text("for_console = 1"),
     ),
     Index(None, "home_tenant_id", "id"),
+    # Which end next.
+    Index(
+        "ix_api_keys_ends",
+        "home_tenant_id",
+        "expires_at",
+        "id",
+        postgresql_where=text("expires_at IS NOT NULL"),
+        sqlite_where=text("expires_at IS NOT NULL"),
+    ),
     # Which keys list a role or an endpoint; few list any. (SQLite reads those from end to end.)
     Index(
         "ix_api_keys_role_ids",

@@ -1,4 +1,4 @@
-"""The audit trail in numbers."""
+"""The audit trail in numbers, and which keys end next."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -28,4 +28,12 @@ def upgrade() -> None:
         sa.Column("open_since", UtcDateTime, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_activity_cursor"),
         sa.CheckConstraint("id = 1", name=op.f("ck_activity_cursor_one")),
+    )
+    ends = sa.text("expires_at IS NOT NULL")
+    op.create_index(
+        "ix_api_keys_ends",
+        "api_keys",
+        ["home_tenant_id", "expires_at", "id"],
+        postgresql_where=ends,
+        sqlite_where=ends,
     )
