@@ -73,6 +73,7 @@ class Frame:
         self._limits = limits
         self._cookies = cookies
         self._origin = origin
+        self._root_id: str | None = None
 
     def pages(self, views: Sequence[View]) -> list[Page]:
         """One page for each address."""
@@ -153,6 +154,20 @@ class Frame:
         visit.here = await self._callers.in_tenant(visit.arrival, chosen, None)
         if needs is not None:
             await self._callers.in_tenant(visit.arrival, chosen, needs)
+        visit.is_root = await self._is_root(visit)
+
+    async def _is_root(self, visit: Visit) -> bool:
+        """Whether the page's tenant is the platform: what is the platform's alone is offered there.
+
+        A tenant is root or not for ever. Who may not know is not offered it.
+        """
+        tenant_id = visit.tenant.tenant_id
+        if self._root_id is None and visit.may("getTenant"):
+            tenant = await visit.get("getTenant", tenant_id=tenant_id)
+            if tenant["parent_id"] is not None:
+                return False
+            self._root_id = tenant_id
+        return tenant_id == self._root_id
 
     def _need_own_origin(self, request: Request) -> None:
         """Raises Refusal for a form that another site's page sent, whatever it holds.

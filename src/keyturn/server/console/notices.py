@@ -8,7 +8,12 @@ _NOTICES = {
     "service-user-deleted": "The service user and its API keys are gone.",
     "service-user-disabled": "The service user is disabled; its tokens have ended.",
     "service-user-enabled": "The service user works again.",
+    "session-ended": "The session has ended.",
     "signed-out": "You are signed out.",
+    "signing-key-imported": "The key is published, and signs when its time has come.",
+    "signing-key-revoked": "The key is gone; what it signed is refused.",
+    "signing-key-rotated": "The next key signs now.",
+    "tokens-ended": "All that was given out until now has ended.",
 }
 
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -46,7 +48,13 @@ class Templates:
         environment.filters["iso"] = iso
         environment.filters["ago"] = lambda at: ago(at, self.now())
         environment.filters["span"] = span
+        environment.filters["json"] = pretty
         return environment
+
+
+def pretty(document: object) -> str:
+    """A document of the API as JSON, for people."""
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
 
 
 def moment(at: str | datetime) -> datetime:

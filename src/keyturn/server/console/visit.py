@@ -27,7 +27,7 @@ class Visit:
     """One request of the console.
 
     `arrival` is who signed in, `here` that person in the tenant of the page; None: nobody did, or
-    the page is of no tenant. `csrf` is what forms carry. `trail` are the crumbs above the page.
+    the page is of no tenant. `csrf` is what forms carry. `is_root`: the tenant is the platform.
     """
 
     request: Request
@@ -38,6 +38,7 @@ class Visit:
     arrival: Arrival | None = None
     here: TenantCaller | None = None
     csrf: str = field(default="", repr=False)
+    is_root: bool = False
     form: Form = field(default_factory=Form)
     faults: Faults = field(default_factory=Faults)
 
@@ -187,6 +188,10 @@ class Visit:
     def to(self, path: str, /, done: str = "", **query: object) -> Response:
         """On to another page of the tenant, which says what is `done` (the name of a notice)."""
         return see_other(self.url(path, done=done, **query))
+
+    def forget(self, name: str) -> None:
+        """What was sent in a field is not shown again: a secret."""
+        self.form = Form([(key, value) for key, value in self.form.pairs if key != name])
 
     def refused(self, refusal: Refusal) -> None:
         """A form was refused: it is shown again and says why. Raises what no form can mend."""

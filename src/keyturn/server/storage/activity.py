@@ -101,7 +101,7 @@ class ActivityRepository:
             .limit(at_most)
             .subquery()
         )
-        ended = select(some.c.id, func.count().over().label("count"))
+        ended = select(some.c.id, func.count().over().label("all"))
         last = (await self._unit.run(ended.order_by(some.c.id.desc()).limit(1))).first()
         if last is None:
             return 0
@@ -111,7 +111,7 @@ class ActivityRepository:
         await self._unit.run(
             statement.on_conflict_do_update(index_elements=[activity_cursor.c.id], set_=row)
         )
-        return int(last.count)
+        return int(last.all)
 
     async def counts(
         self, tenant_id: str, since: datetime, until: datetime, step: Step
@@ -124,7 +124,7 @@ class ActivityRepository:
                 activity.c.kind,
                 null().cast(String).label("action"),
                 null().cast(String).label("grant_type"),
-                func.sum(activity.c.count).label("count"),
+                func.sum(activity.c.count).label("times"),
             )
             .where(
                 activity.c.tenant_id == tenant_id,
@@ -147,7 +147,7 @@ class ActivityRepository:
         counts: Counter[tuple[datetime, ActivityKind]] = Counter()
         for row in await self._unit.run(union_all(rolled, open_)):
             kind = ActivityKind(row.kind) if row.kind else kind_of(row.action, row.grant_type)
-            counts[row.began, kind] += int(row.count)
+            counts[row.began, kind] += int(row.times)
         return counts
 
     async def _counted(self, after: str, last: str) -> Counter[tuple[str, datetime, str]]:
@@ -163,7 +163,7 @@ class ActivityRepository:
         counts: Counter[tuple[str, datetime, str]] = Counter()
         for row in await self._unit.run(statement):
             kind = kind_of(row.action, row.grant_type).value
-            counts[row.tenant_id, row.began, kind] += int(row.count)
+            counts[row.tenant_id, row.began, kind] += int(row.times)
         return counts
 
     async def _add(self, counts: Counter[tuple[str, datetime, str]]) -> None:
@@ -193,5 +193,5 @@ def _grouped(began: type[_step_of], first: ColumnElement[Any]) -> Select[Any]:
         first,
         audit_events.c.action,
         _GRANT_TYPE.label("grant_type"),
-        _TIMES.label("count"),
+        _TIMES.label("times"),
     ).group_by("began", audit_events.c.action, "grant_type")

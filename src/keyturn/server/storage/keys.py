@@ -120,7 +120,7 @@ class ApiKeyRepository:
             if (await self._unit.run(home)).first() is None:
                 return Page(())
             whose = api_keys.c.user_id == user_id
-        statement = filtered(select(*_LISTED).where(whose), wanted)
+        statement = filtered(select(*_LISTED).where(whose, _FOR_PROGRAMS), wanted)
         order = ("id",) if wanted.expires_before is None else ("expires_at", "id")
         statement = sliced(statement, part, *(api_keys.c[name] for name in order))
         return page((await self._unit.run(statement)).all(), part, _key, *order)
