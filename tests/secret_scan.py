@@ -33,6 +33,7 @@ _ROOT = "KEYTURN_TEST_LOGS"
 
 _API_KEY = re.compile(r"kt_[0-9A-Za-z]{22}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}")
 _INVITATION = re.compile(r"kti_[0-9A-Za-z]{43}")
+_COOKIE = re.compile(r"ktc_[0-9A-Za-z]{22}_[0-9]+_[0-9A-Za-z]{43}")
 _WEBHOOK_SECRET = re.compile(r"whsec_[0-9A-Za-z+/]{43}=")
 _REFRESH_TOKEN = re.compile(r"ktr_[0-9A-Za-z_-]{20,}")
 _JWT = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}", re.ASCII)
@@ -46,6 +47,7 @@ _KINDS = (
     ("API key", "kt_", _API_KEY),
     ("invitation code", "kti_", _INVITATION),
     ("refresh token", "ktr_", _REFRESH_TOKEN),
+    ("console cookie", "ktc_", _COOKIE),
     ("webhook secret", "whsec_", _WEBHOOK_SECRET),
     ("JWT", "eyJ", _JWT),
     ("private key", "PRIVATE KEY", _PEM),

@@ -83,6 +83,7 @@ class TestFirstStart:
         assert set(first.line) == {
             "issuer", "token_endpoint", "tenants", "username", "api_key",
             "admin_username", "admin_api_key", "data_dir",
+            "console", "admin_password", "member_username", "member_password",
         }  # fmt: skip
         assert [tenant["name"] for tenant in first.line["tenants"]] == ["acme", "globex"]
         assert first.line["data_dir"] == str(directory / ".keyturn-dev")
@@ -109,7 +110,7 @@ class TestLaterStarts:
         self, data_dir: Path, first: Start, log_dir: Path
     ) -> None:
         second = start(data_dir.parent, log_dir, signal.SIGINT)
-        changing = {"issuer", "token_endpoint", "data_dir"}
+        changing = {"issuer", "token_endpoint", "data_dir", "console"}
         assert {k: v for k, v in first.line.items() if k not in changing} == {
             k: v for k, v in second.line.items() if k not in changing
         }

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from keyturn.server.domain.ids import ID_LETTERS, base62, uuid7_int
+from keyturn.server.domain.model import KeyHash
+from keyturn.server.domain.sign_ins import SecondFactor, SignIn
+from keyturn.server.parts import open_parts
+from keyturn.server.settings import Settings as ServiceSettings
 from tests.cli.conftest import Run
 from tests.live_server import Demo, prepare, rows
 
@@ -32,6 +39,43 @@ def test_0_prints_a_key_once_and_writes_it_down(run: Run, made: tuple[Demo, Sett
     [event] = [row for row in trail if row["action"] == "administrator.recovered"]
     assert json.loads(event["data"])["api_key"] == told["api_key_id"]
     assert told["api_key"] not in str(trail)
+
+
+def test_0_ends_sign_ins_and_removes_a_second_factor_if_told(
+    run: Run, made: tuple[Demo, Settings]
+) -> None:
+    demo, given = made
+    user_id, key_id = asyncio.run(signed_in(demo, given))
+    kept = json.loads(run("recover", "--username", demo.admin_username, "--json", **given).stdout)
+    assert (kept["sign_ins_ended"], kept["second_factor_removed"]) == (1, False)
+    url = given["database_url"]
+    assert len(rows(url, "SELECT user_id FROM second_factors")) == 1
+    ended = rows(url, "SELECT id FROM api_keys WHERE revoked_at IS NOT NULL")
+    assert [row["id"] for row in ended] == [key_id]
+    entries = rows(url, "SELECT subject FROM revocations")
+    assert key_id in {row["subject"] for row in entries}
+    done = run("recover", "--username", demo.admin_username, "--second-factor", **given)
+    assert done.returncode == 0
+    assert "The second factor is removed." in done.stderr
+    assert not rows(url, "SELECT user_id FROM second_factors")
+    trail = rows(url, "SELECT action, target FROM audit_events")
+    [removed] = [row for row in trail if row["action"] == "user.second_factor_removed"]
+    assert removed["target"] == user_id
+    again = run("recover", "--username", demo.admin_username, "--second-factor", **given)
+    assert "There was none." in again.stderr
+
+
+async def signed_in(demo: Demo, given: Settings) -> tuple[str, str]:
+    """The administrator, signed in, and with a second factor: their id and the sign-in's."""
+    now, key_id = datetime.now(UTC), base62(uuid7_int(), ID_LETTERS)
+    async with open_parts(ServiceSettings(**given)) as parts, parts.store.transaction() as tx:
+        user = await tx.users.by_username(demo.admin_username)
+        assert user is not None
+        end = now + timedelta(hours=10)
+        begun = SignIn(key_id, user.id, user.home_tenant_id, now, end, 1800, user.epoch)
+        await tx.sign_ins.add(begun, KeyHash(bytes(32), 0))
+        await tx.second_factors.put(SecondFactor(user.id, b"sealed", now, 0, ()))
+    return user.id, key_id
 
 
 def test_1_nobody_becomes_an_administrator(run: Run, made: tuple[Demo, Settings]) -> None:

@@ -16,11 +16,13 @@ from joserfc.jwk import ECKey, OKPKey
 
 from keyturn.server.app import create_app, migrate
 from keyturn.server.domain.ids import new_id
+from keyturn.server.domain.sign_ins import SecondFactor
 from keyturn.server.domain.webhooks import Webhook
 from keyturn.server.parts import open_parts
 from keyturn.server.services.bootstrap import Demo, make_demo
 from keyturn.server.services.ports import Slice
 from keyturn.server.settings import Settings
+from keyturn.server.tokens.second_factors import SealedFactors
 from keyturn.server.tokens.secrets import DerivedKeys
 from keyturn.server.tokens.webhook_secrets import SealedWebhookSecrets
 from tests.cli.conftest import Run
@@ -132,6 +134,27 @@ async def _with_webhook(settings: Settings, demo: Demo) -> tuple[Webhook, str | 
     return webhook, secrets_.signature(webhook, now, b"x")
 
 
+async def _with_second_factor(settings: Settings, demo: Demo) -> SecondFactor:
+    """The administrator's."""
+    user_id, now = demo.platform.user.id, datetime.now(UTC)
+    sealed = _factors(settings.master_secret.get_secret_value()).seal(user_id, "JBSWY3DPEHPK3PXP")
+    factor = SecondFactor(user_id, sealed, now, 0, ())
+    async with open_parts(settings) as parts, parts.store.transaction() as tx:
+        await tx.second_factors.put(factor)
+    return factor
+
+
+async def _second_factor(settings: Settings, demo: Demo) -> SecondFactor:
+    async with open_parts(settings) as parts, parts.store.transaction() as tx:
+        factor = await tx.second_factors.get(demo.platform.user.id)
+    assert factor is not None
+    return factor
+
+
+def _factors(master_secret: str) -> SealedFactors:
+    return SealedFactors(DerivedKeys([master_secret], "second factors", 64))
+
+
 async def _webhook(settings: Settings, demo: Demo) -> Webhook:
     async with open_parts(settings) as parts, parts.store.transaction() as tx:
         [webhook] = (await tx.webhooks.in_tenant(demo.tenants[0].id, Slice(2))).items
@@ -170,6 +193,7 @@ class TestSecrets:
         admin = (demo.platform.user.username, demo.platform.key.text)
 
         sealed, signed = in_loop(_with_webhook(Settings(**before), demo))
+        factor = in_loop(_with_second_factor(Settings(**before), demo))
 
         # The old one alone: nothing to do. The new one alone: refused, and nothing broken.
         done = run("secrets", "status", **before)
@@ -193,6 +217,7 @@ class TestSecrets:
             "resealed": 0,
             "signing_keys": 2,
             "webhooks": 1,
+            "second_factors": 1,
             "api_keys": 1,
             "kept_answers": 0,
             "missing": {"api_keys": 0, "kept_answers": 0},
@@ -201,7 +226,7 @@ class TestSecrets:
         }
 
         first = run("secrets", "rotate", "--json", **both)
-        told |= {"resealed": 2, "signing_keys": 0, "webhooks": 0}
+        told |= {"resealed": 2, "signing_keys": 0, "webhooks": 0, "second_factors": 0}
         assert (first.returncode, json.loads(first.stdout)) == (1, told)
         again = run("secrets", "rotate", **both)
         assert again.returncode == 1
@@ -225,6 +250,8 @@ class TestSecrets:
         assert moved.secret != sealed.secret
         assert _seals(new).signature(moved, moved.created_at, b"x") == signed
         assert _seals(new).signature(sealed, sealed.created_at, b"x") is None
+        kept = in_loop(_second_factor(Settings(**after), demo))
+        assert _factors(new).open(kept) == _factors(old).open(factor) != _factors(new).open(factor)
         assert run("secrets", "status", **after).returncode == 0
 
     def test_1_before_the_switch_they_differ(

@@ -29,13 +29,19 @@ class DemoTenant:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the demo made. The keys' texts stay out of its repr."""
+    """What the demo made. The keys' texts and the passwords stay out of its repr.
+
+    A demo that an earlier version made has no passwords.
+    """
 
     tenants: tuple[DemoTenant, ...]
     username: str
     api_key: str
     admin_username: str
     admin_api_key: str
+    admin_password: str = ""
+    member_username: str = ""
+    member_password: str = ""
 
     def __repr__(self) -> str:
         return f"Credentials(username={self.username!r}, admin_username={self.admin_username!r})"

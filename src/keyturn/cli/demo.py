@@ -1,5 +1,6 @@
 """The demo of `keyturn dev`: made once, found again at every later start."""
 
+import secrets
 from typing import TYPE_CHECKING
 
 from .datadir import Credentials, DataDir, DemoTenant
@@ -35,10 +36,15 @@ async def made_or_found(settings: "Settings", data: DataDir) -> tuple[Credential
         if fresh:
             # The file is written inside the transaction: the keys' texts exist but once, and a
             # crash in between leaves a file without a demo, which the next start overwrites.
+            # As long as an API key need not be: tries of passwords are limited.
+            passwords = secrets.token_hex(10), secrets.token_hex(10)
             demo = await make_demo(
-                store, key_format, before_commit=lambda demo: data.keep(_credentials(demo))
+                store,
+                key_format,
+                password_hashes=await _hashed(passwords),
+                before_commit=lambda demo: data.keep(_credentials(demo, passwords)),
             )
-            return _credentials(demo), True
+            return _credentials(demo, passwords), True
     if kept is None or not known:
         wrong = "is missing" if kept is None else "is of another database"
         raise Problem(
@@ -48,11 +54,24 @@ async def made_or_found(settings: "Settings", data: DataDir) -> tuple[Credential
     return kept, False
 
 
-def _credentials(demo: "Demo") -> Credentials:
+async def _hashed(passwords: tuple[str, str]) -> tuple[str, str]:
+    from ..server.tokens.passwords import Argon2Passwords
+
+    hasher = Argon2Passwords()
+    try:
+        return await hasher.hash(passwords[0]), await hasher.hash(passwords[1])
+    finally:
+        hasher.close()
+
+
+def _credentials(demo: "Demo", passwords: tuple[str, str]) -> Credentials:
     return Credentials(
         tenants=tuple(DemoTenant(tenant.id, tenant.name) for tenant in demo.tenants),
         username=demo.user.username,
         api_key=demo.key.text,
         admin_username=demo.platform.user.username,
         admin_api_key=demo.platform.key.text,
+        admin_password=passwords[0],
+        member_username=demo.member.username if demo.member else "",
+        member_password=passwords[1],
     )

@@ -157,6 +157,10 @@ def _tell_json(settings: "Settings", made: Credentials, data: DataDir, _new: boo
         "api_key": made.api_key,
         "admin_username": made.admin_username,
         "admin_api_key": made.admin_api_key,
+        "console": _console(settings),
+        "admin_password": made.admin_password,
+        "member_username": made.member_username,
+        "member_password": made.member_password,
         "data_dir": str(data.path),
     }
     print(json.dumps(line), flush=True)
@@ -174,6 +178,13 @@ def _tell_people(settings: "Settings", made: Credentials, data: DataDir, new: bo
     ):
         _say(f"  {_dim(f'{title:<14}')} {username}")
         _say(f"  {_dim('  its API key')}  {key}")
+    if made.admin_password:
+        _say(f"\n  {_dim('Console')}        {_console(settings)}")
+        for title, username, password in (
+            ("administrator", made.admin_username, made.admin_password),
+            ("member", made.member_username, made.member_password),
+        ):
+            _say(f"  {_dim(f'  {title:<13}')} {username}  {password}")
     _say(f"\n{typer.style('Try it', bold=True)} (paste into bash):\n")
     commands = curl.lines(settings.base_url, settings.issuer, made)
     for what, command in [*commands, *curl.management(settings.base_url, made)]:
@@ -181,6 +192,11 @@ def _tell_people(settings: "Settings", made: Credentials, data: DataDir, new: bo
             _say(_dim(f"# {what}"))
         _say(command)
     _say(_dim("\nCtrl-C stops it."))
+
+
+def _console(settings: "Settings") -> str:
+    """Where people sign in."""
+    return f"{settings.public_url}/console"
 
 
 def _dim(text: str) -> str:

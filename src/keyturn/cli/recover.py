@@ -23,24 +23,30 @@ def recover(
             "--expires-in", parser=seconds, metavar="DURATION", help="How long it is good."
         ),
     ] = "1d",  # type: ignore[assignment]
+    second_factor: Annotated[
+        bool,
+        typer.Option("--second-factor", help="Remove the second factor: its generator is lost."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Make a key for an administrator who lost every one; print it, once.
 
     Run it where the service runs: it needs the database and the master secret. It makes nobody an
-    administrator who is none, and is written down in the audit trail. Make a lasting key with it,
-    and revoke what was lost.
+    administrator who is none, and is written down in the audit trail. Whatever they are signed in
+    with ends. Make a lasting key with it, and revoke what was lost.
 
     \b
     Examples:
       keyturn recover --username ada@example.org
       keyturn recover --username ada@example.org --expires-in 1h --json
+      keyturn recover --username ada@example.org --second-factor
     """  # noqa: D301 - \b keeps the examples' lines
     with reported():
         import asyncio
 
-        made = asyncio.run(_recovered(settings_of(config), username, timedelta(seconds=expires_in)))
+        lasting = timedelta(seconds=expires_in)
+        made = asyncio.run(_recovered(settings_of(config), username, lasting, second_factor))
         if as_json:
             told = {
                 "user_id": made.user.id,
@@ -48,19 +54,30 @@ def recover(
                 "api_key_id": made.key.key_id,
                 "api_key_name": made.name,
                 "api_key": made.key.text,
+                "sign_ins_ended": made.sign_ins,
+                "second_factor_removed": made.second_factor,
             }
             print(json.dumps(told))
             return
         print(f"username  {made.user.username}")
         print(f"api key   {made.key.text}")
+        if second_factor:
+            say("The second factor is removed." if made.second_factor else "There was none.")
         say("Keep the key now: it is not shown again.")
 
 
-async def _recovered(settings: "Settings", username: str, expires_in: timedelta) -> "Recovered":
+async def _recovered(
+    settings: "Settings", username: str, expires_in: timedelta, second_factor: bool
+) -> "Recovered":
     from ..server.parts import open_parts
     from ..server.services.recovering import recover
 
     async with open_parts(settings) as parts:
         return await recover(
-            parts.store, parts.key_format, username=username, expires_in=expires_in
+            parts.store,
+            parts.key_format,
+            settings.lifetimes,
+            username=username,
+            expires_in=expires_in,
+            second_factor=second_factor,
         )

@@ -81,12 +81,16 @@ def _run(*, rotate: bool, as_json: bool, config: ConfigOption) -> None:
 async def _asked(settings: "Settings", *, rotate: bool) -> "Dependence":
     from ..server.parts import open_parts
     from ..server.services.master_secret import MasterSecretRotation
+    from ..server.tokens.second_factors import SealedFactors
     from ..server.tokens.secrets import DerivedKeys
     from ..server.tokens.webhook_secrets import SealedWebhookSecrets
 
     async with open_parts(settings) as parts:
         secrets = SealedWebhookSecrets(DerivedKeys(parts.secrets, "webhooks", 64))
-        work = MasterSecretRotation(parts.store, parts.sealer, secrets, parts.sealer.versions)
+        factors = SealedFactors(DerivedKeys(parts.secrets, "second factors", 64))
+        work = MasterSecretRotation(
+            parts.store, parts.sealer, secrets, factors, parts.sealer.versions
+        )
         return await (work.rotate() if rotate else work.status())
 
 
@@ -97,6 +101,7 @@ def _told(found: "Dependence") -> dict[str, object]:
         "resealed": found.resealed,
         "signing_keys": found.signing_keys,
         "webhooks": found.webhooks,
+        "second_factors": found.second_factors,
         "api_keys": found.api_keys,
         "kept_answers": found.kept_answers,
         "missing": {"api_keys": found.lost_keys, "kept_answers": found.lost_answers},
@@ -116,6 +121,7 @@ def _tell(found: "Dependence") -> None:
     print("under other secrets than the newest:")
     print(f"  signing keys                  {found.signing_keys}")
     print(f"  webhooks                      {found.webhooks}")
+    print(f"  second factors                {found.second_factors}")
     print(f"  API keys, until used          {found.api_keys}")
     for key in found.unmoved:
         print(f"    {key.id}  {key.username}  last used {_used(key) or 'never'}")
@@ -135,6 +141,7 @@ def _verdict(found: "Dependence", refresh_lifetime: int) -> str:
         needing = _amounts(
             ("signing keys", found.signing_keys),
             ("webhooks", found.webhooks),
+            ("second factors", found.second_factors),
             ("API keys", found.api_keys),
             ("kept answers", found.kept_answers),
         )

@@ -90,6 +90,7 @@ def bootstrap(
         print(f"username  {made.user.username}")
         print(f"api key   {made.key.text}")
         say("Keep the key now: it is not shown again.")
+        say("It sets the password for the console: /console/first-password, where the service is.")
 
 
 def _migrated(before: str | None) -> str:

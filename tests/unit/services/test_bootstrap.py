@@ -125,6 +125,16 @@ class TestDemo:
                 own = [r for r in await tx.roles.in_tenant(tenant.id) if r.tenant_id]
                 assert {role.name: role.permissions for role in own} == DEMO_ROLES
 
+    async def test_people_to_sign_in_if_told(self, parts: Parts) -> None:
+        demo = await make_demo(parts.store, parts.key_format, password_hashes=("one", "two"))
+        assert demo.member is not None
+        async with parts.store.transaction() as tx:
+            people = (demo.platform.user, demo.member)
+            assert [await tx.users.password(person.id) for person in people] == ["one", "two"]
+            [(membership, role)] = await tx.memberships.of_user(demo.member.id)
+        assert (membership.tenant_id, role.name) == (demo.tenants[0].id, VIEWER.name)
+        assert demo.member.kind is UserKind.HUMAN
+
     def test_the_roles_use_all_five_permissions(self) -> None:
         assert frozenset().union(*DEMO_ROLES.values()) >= CISCO
 

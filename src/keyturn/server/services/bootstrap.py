@@ -27,6 +27,7 @@ DEMO_ROLES: dict[str, frozenset[str]] = {
     "developer": frozenset({"data:manage", "logics:manage"}),
     "system-manager": frozenset({"system:manage"}),
 }
+_MEMBER = "member@keyturn.internal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,16 @@ class Bootstrapped:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo made. `tenants` are acme and globex, in this order."""
+    """What the demo made. `tenants` are acme and globex, in this order.
+
+    `member` is a person who may look at acme, made if people are to sign in.
+    """
 
     platform: Bootstrapped
     tenants: tuple[Tenant, ...]
     user: User
     key: NewKey
+    member: User | None = None
 
 
 def service_username(name: str, tenant_name: str) -> str:
@@ -80,9 +85,13 @@ async def make_demo(
     key_format: ApiKeyFormat,
     *,
     admin_username: str = "admin@keyturn.internal",
+    password_hashes: tuple[str, str] | None = None,
     before_commit: Callable[[Demo], None] | None = None,
 ) -> Demo:
     """Makes a platform with two tenants and a service user who may do different things in each.
+
+    With `password_hashes`, of the administrator and of a plain member of acme who is made then,
+    both can sign in to the console.
 
     `before_commit` may keep the keys' texts somewhere: they are shown only once, so keeping
     them must not fail after the commit. What it raises rolls everything back.
@@ -110,7 +119,14 @@ async def make_demo(
             home=acme.id,
             roles=((acme.id, roles[acme.id]["operator"]), (globex.id, VIEWER)),
         )
-        demo = Demo(platform, (acme, globex), user, await make.key(user, "demo"))
+        key, member = await make.key(user, "demo"), None
+        if password_hashes is not None:
+            member = await make.user(
+                UserKind.HUMAN, _MEMBER, "Demo member", home=acme.id, roles=((acme.id, VIEWER),)
+            )
+            for person, hashed in zip((platform.user, member), password_hashes, strict=True):
+                await tx.users.set_password(person.id, hashed, make.now)
+        demo = Demo(platform, (acme, globex), user, key, member)
         await make.write_audit()
         if before_commit is not None:
             before_commit(demo)

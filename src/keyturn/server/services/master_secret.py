@@ -1,8 +1,8 @@
 """The master secret replaced: what was sealed under earlier ones is moved, or counted.
 
-Signing keys and the secrets of webhooks are sealed anew here. An API key moves when it is used
-next, since nobody else has its secret; refresh tokens and kept answers die out. Nodes go on
-meanwhile: they read under all secrets that they know.
+Signing keys, the secrets of webhooks and those of second factors are sealed anew here. An API key
+moves when it is used next, since nobody else has its secret; refresh tokens, kept answers and
+sign-ins die out. Nodes go on meanwhile: they read under all secrets that they know.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..domain.trail import AuditEvent
 from ..domain.webhooks import Webhook
-from .ports import Store, Transaction, UnmovedKey, WebhookSecrets
+from .ports import FactorSecrets, Store, Transaction, UnmovedKey, WebhookSecrets
 from .signing_keys import SigningKeyMaker
 
 #: API keys that are told by their ids.
@@ -26,7 +26,8 @@ class Dependence:
     `newest` and `previous` are fingerprints of the secrets in the settings. `resealed` signing
     keys were moved just now, `signing_keys` were not. `api_keys` could be used and have a hash
     under another secret; `unmoved` are the oldest of them, `NAMED_KEYS` at most. `kept_answers`
-    are kept for repeated requests; the secrets of `webhooks` were not moved. `lost_keys` and
+    are kept for repeated requests; the secrets of `webhooks` and `second_factors` were not moved.
+    `lost_keys` and
     `lost_answers` are those of keys and answers that no secret in the settings reads.
     """
 
@@ -37,6 +38,7 @@ class Dependence:
     api_keys: int
     kept_answers: int
     webhooks: int
+    second_factors: int
     lost_keys: int
     lost_answers: int
     unmoved: tuple[UnmovedKey, ...]
@@ -44,7 +46,8 @@ class Dependence:
     @property
     def none(self) -> bool:
         """Whether nothing in the database does."""
-        return not (self.signing_keys or self.webhooks or self.api_keys or self.kept_answers)
+        sealed = self.signing_keys or self.webhooks or self.second_factors
+        return not (sealed or self.api_keys or self.kept_answers)
 
 
 def fingerprint(version: int) -> str:
@@ -60,12 +63,14 @@ class MasterSecretRotation:
         store: Store,
         maker: SigningKeyMaker,
         secrets: WebhookSecrets,
+        factors: FactorSecrets,
         versions: Sequence[int],
     ) -> None:
         """`versions` of the secrets in the settings, the newest first."""
         self._store = store
         self._maker = maker
         self._secrets = secrets
+        self._factors = factors
         self._versions = versions
 
     async def status(self) -> Dependence:
@@ -89,13 +94,20 @@ class MasterSecretRotation:
             webhooks = await self._unmoved_webhooks(tx)
             for webhook in webhooks:
                 await tx.webhooks.reseal(webhook)
-            if resealed or webhooks:
+            factors = await self._unmoved_factors(tx)
+            for user_id, sealed in factors:
+                await tx.second_factors.reseal(user_id, sealed)
+            if resealed or webhooks or factors:
                 root = await tx.tenants.root()
                 event = AuditEvent(
                     "master_secret.rotated",
                     "done",
                     tenant_id=root.id if root else None,
-                    data={"signing_keys": resealed, "webhooks": len(webhooks)},
+                    data={
+                        "signing_keys": resealed,
+                        "webhooks": len(webhooks),
+                        "second_factors": len(factors),
+                    },
                 )
                 await tx.audit.add([event])
             return await self._counted(tx, resealed)
@@ -113,6 +125,7 @@ class MasterSecretRotation:
             api_keys=await seals.keys_outside([newest], now),
             kept_answers=await seals.answers_outside([newest], now),
             webhooks=len(await self._unmoved_webhooks(tx)),
+            second_factors=len(await self._unmoved_factors(tx)),
             lost_keys=await seals.keys_outside(self._versions, now),
             lost_answers=await seals.answers_outside(self._versions, now),
             unmoved=tuple(await seals.some_keys_outside([newest], now, NAMED_KEYS)),
@@ -125,4 +138,14 @@ class MasterSecretRotation:
         while batch := await tx.webhooks.all_after(last, _BATCH):
             last = batch[-1].id
             found += filter(None, map(self._secrets.resealed, batch))
+        return found
+
+    async def _unmoved_factors(self, tx: Transaction) -> list[tuple[str, bytes]]:
+        """The same: users' ids, and their secrets sealed anew."""
+        found: list[tuple[str, bytes]] = []
+        last: str | None = None
+        while batch := await tx.second_factors.all_after(last, _BATCH):
+            last = batch[-1].user_id
+            anew = ((one.user_id, self._factors.resealed(one)) for one in batch)
+            found += [(user_id, sealed) for user_id, sealed in anew if sealed is not None]
         return found

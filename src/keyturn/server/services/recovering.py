@@ -1,4 +1,7 @@
-"""A new key for an administrator who lost every one: whoever has the master secret may."""
+"""A new key for an administrator who lost every one: whoever has the master secret may.
+
+What they are signed in with ends, and if wanted their second factor: both may be lost, too.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,23 +9,39 @@ from datetime import timedelta
 from ..domain.administration import administers
 from ..domain.errors import Code, Refusal, conflict
 from ..domain.model import ApiKey, User
-from ..domain.trail import AuditEvent
+from ..domain.sessions import Lifetimes
+from ..domain.trail import Actor, AuditEvent
+from .management.changes import Change
+from .management.ending import end_sign_ins
 from .ports import ApiKeyFormat, NewKey, Store, Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The administrator, and the key that was made."""
+    """The administrator, and the key that was made.
+
+    `sign_ins` to the console ended; `second_factor`: there was one, which was removed.
+    """
 
     user: User
     key: NewKey
     name: str
+    sign_ins: int
+    second_factor: bool
 
 
 async def recover(
-    store: Store, key_format: ApiKeyFormat, *, username: str, expires_in: timedelta
+    store: Store,
+    key_format: ApiKeyFormat,
+    lifetimes: Lifetimes,
+    *,
+    username: str,
+    expires_in: timedelta,
+    second_factor: bool = False,
 ) -> Recovered:
     """Makes a key for an administrator of the root tenant; it narrows nothing, and expires.
+
+    Sign-ins to the console end. `second_factor`: it is removed, and the password alone will do.
 
     Raises Refusal `not_found` for nobody of that name, `conflict` for somebody who is disabled
     or no administrator there: that would be another way to become one.
@@ -59,8 +78,16 @@ async def recover(
                 data={"user": user.username},
             ),
         ]
-        await tx.audit.add(events)
-        return Recovered(user, new, name)
+        change = Change(tx, now, Actor(), user.home_tenant_id)
+        ended = await end_sign_ins(change, user.id, now + lifetimes.longest_access)
+        if ended:
+            change.note("user.signed_out", user.id, sign_ins=ended)
+            await tx.revocations.add(change.revocations)
+        removed = second_factor and await tx.second_factors.remove(user.id)
+        if removed:
+            change.note("user.second_factor_removed", user.id)
+        await tx.audit.add([*events, *change.events])
+        return Recovered(user, new, name, ended, removed)
 
 
 async def _administers(tx: Transaction, user: User, root_id: str) -> bool:

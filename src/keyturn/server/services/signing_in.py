@@ -80,6 +80,7 @@ class SigningIn(SignIns):
         Whatever is wrong costs one hash and has one answer: Refusal `invalid_request` for
         `password`, which counts as a failure. Raises Throttled, Unavailable.
         """
+        username = _text(username)
         async with self._store.transaction() as tx:
             known = await person(tx, await tx.users.by_username(username))
         who = _who(known)
@@ -143,6 +144,7 @@ class SigningIn(SignIns):
         Raises Refusal `invalid_request` for `new_password` or `api_key`, `conflict` for somebody
         who has a password. Raises Throttled, Unavailable.
         """
+        username = _text(username)
         try:
             check_password(new_password, names=(username,))
         except Refusal as weak:
@@ -189,6 +191,11 @@ class SigningIn(SignIns):
             )
         )
         return refusal
+
+
+def _text(username: str) -> str:
+    """Without halves of letters, which no text in UTF-8 has."""
+    return username.encode("utf-8", "replace").decode()
 
 
 def _who(known: Person | None) -> Who:

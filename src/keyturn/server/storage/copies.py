@@ -162,7 +162,11 @@ async def _looked_at(url: str) -> CopyFacts:
             broken.append("installation has no row: nobody would get a token")
         newest = await connection.scalar(select(func.max(audit_events.c.at)))
         sealed = await connection.execute(select(signing_keys.c.kid, signing_keys.c.sealed_private))
-        peppers = await connection.scalars(select(api_keys.c.pepper_version).distinct())
+        of_keys = select(api_keys.c.pepper_version).distinct()
+        if revision not in REVISIONS[: REVISIONS.index("0007")]:
+            # Sign-ins that have ended are no reason to keep a master secret.
+            of_keys = of_keys.where(api_keys.c.for_console.is_(False))
+        peppers = await connection.scalars(of_keys)
         return CopyFacts(
             revision,
             counts,

@@ -56,7 +56,7 @@ class SignInRepository:
         return epoch
 
     async def live_of(self, user_id: str, now: datetime) -> tuple[SignIn, ...]:
-        """Ids sort by their time."""
+        """Reads all of the user's keys, which are some hundreds at most."""
         if parse_id(user_id) is None:
             return ()
         statement = (
@@ -68,7 +68,7 @@ class SignInRepository:
                 api_keys.c.expires_at > now,
                 api_keys.c.sessions_epoch >= sessions_epoch_of(api_keys.c.user_id),
             )
-            .order_by(api_keys.c.id.desc())
+            .order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc())
         )
         found = map(_sign_in, await self._unit.run(statement))
         return tuple(one for one in found if not one.idle(now))

@@ -80,6 +80,11 @@ class Beginning:
         key_id = self._cookies.new_id()
         actor = Actor(user.id, key_id, key_id, browser.address)
         async with self._changes.begin(actor, user.home_tenant_id) as change:
+            # Keys before their user, as in every other change of a key: no crosswise locks.
+            live = await change.tx.sign_ins.live_of(user.id, change.now)
+            for one in live[MOST - 1 :]:
+                last = self._changes.last_token_ends(change.now)
+                await end_sign_ins(change, user.id, last, only=one.id)
             epoch = await change.tx.sign_ins.hold(user.id)
             known = await person(change.tx, await change.tx.users.get(user.id))
             if epoch is None or known is None or known.why:
@@ -99,10 +104,6 @@ class Beginning:
                 browser.address,
                 change.now,
             )
-            last = self._changes.last_token_ends(change.now)
-            live = await change.tx.sign_ins.live_of(user.id, change.now)
-            for one in live[MOST - 1 :]:
-                await end_sign_ins(change, user.id, last, only=one.id)
             await change.tx.sign_ins.add(sign_in, cookie.hash)
             change.note("user.signed_in", user.id, by=by, agent=agent)
         return SignedIn(cookie.text, user.id, sign_in.expires_at)
