@@ -21,14 +21,21 @@ _COLUMNS = ("user_id", "kind", "name", "email", ("roles", _roles), "disabled_at"
 
 
 @verb(app, "list")
-def list_members(call: Call, search: Search = None, limit: Limit = 1000) -> None:
+def list_members(
+    call: Call,
+    below: Annotated[bool, typer.Option("--below", help="Also in the tenants below.")] = False,
+    search: Search = None,
+    limit: Limit = 1000,
+) -> None:
     """List who has a role in the tenant itself, people and service users.
 
     Examples:
       keyturn member list --tenant acme
-      keyturn member list --search example.org
+      keyturn member list --below --search example.org
     """
-    call.list("/members", _COLUMNS, limit, params={"query": search})
+    columns = (*_COLUMNS, "tenant_name") if below else _COLUMNS
+    params = {"below": below or None, "query": search}
+    call.list("/members", columns, limit, params=params)
 
 
 @verb(app, "show")

@@ -67,6 +67,34 @@ class TestListMembers:
         assert await found(admin.user.username[5:].upper()) == {admin.user.id}
         assert await found("_") == set()
 
+    async def test_200_p5_with_those_of_the_tenants_below(
+        self, service: Running, admin: Person
+    ) -> None:
+        product = await service.add_tenant("product", service.acme)
+        inside = await person(service, VIEWER, product.id)
+        await service.give(inside.user.id, service.acme, VIEWER.id)
+        await service.give(inside.user.id, product.id, EDITOR.id)
+        await person(service, VIEWER, service.globex)
+        found: list[tuple[str, str]] = []
+        params = {"below": "true", "limit": "1"}
+        while True:
+            page = (await admin.get("/members", params=params)).json()
+            found += [(item["tenant_name"], item["user_id"]) for item in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            params["cursor"] = page["next_cursor"]
+        here = {service.demo.user.id, admin.user.id, inside.user.id}
+        assert len(found) == 4
+        assert set(found) == {("product", inside.user.id)} | {("acme", user) for user in here}
+        params = {"below": "true", "query": inside.user.username}
+        both = (await admin.get("/members", params=params)).json()["items"]
+        roles = {item["tenant_id"]: [r["role_name"] for r in item["roles"]] for item in both}
+        assert roles == {service.acme: ["viewer"], product.id: ["editor", "viewer"]}
+        # Whoever is in the product alone sees nobody of the organisation.
+        alone = await person(service, VIEWER, product.id)
+        seen = (await alone.get("/members", params={"below": "true"})).json()["items"]
+        assert {item["tenant_id"] for item in seen} == {product.id}
+
     async def test_404_of_other_tenants(
         self, service: Running, admin: Person, root_admin: Person
     ) -> None:

@@ -291,6 +291,9 @@ class TestListServiceUsers:
         assert await names(inside) == {"there"}
         assert await names(admin) == {"here", "Demo service"}
         assert await names(admin, below="true") == {"here", "there", "Demo service"}
+        below = (await admin.get("/service-users", params={"below": "true"})).json()["items"]
+        homes = {item["name"]: item["home_tenant_name"] for item in below}
+        assert (homes["here"], homes["there"]) == ("acme", "product")
         assert await names(admin, query="HER") == {"here"}
         assert await names(admin, query="her", below="true") == {"here", "there"}
         assert await names(admin, query="@", below="true") == {"here", "there", "Demo service"}

@@ -32,6 +32,7 @@ from .seals import SealRepository
 from .sessions import SessionRepository
 from .sign_ins import SecondFactorRepository, SignInRepository
 from .signing_keys import SigningKeyRepository
+from .team import TeamRepository
 from .tenants import TenantRepository
 from .turns import Turns
 from .unit import Unit
@@ -119,6 +120,11 @@ class DatabaseTransaction:
     def activity(self) -> ActivityRepository:
         """The audit trail in numbers."""
         return ActivityRepository(self.unit)
+
+    @property
+    def team(self) -> TeamRepository:
+        """A tenant seen with all below it."""
+        return TeamRepository(self.unit)
 
     @property
     def kept_answers(self) -> KeptAnswerRepository:

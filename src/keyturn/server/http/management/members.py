@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from ...domain.model import Member
 from ...services.callers import Needs
-from ...services.management.members import MemberManagement
+from ...services.management.members import MemberManagement, NamedTeamMember
 from ..fields import Body, Id, Name, PageQuery
 from ..operation import Call, Operation, done, listed, part, shown
 
@@ -21,6 +21,7 @@ class NewMember(Body):
 class MemberQuery(PageQuery):
     """Which members."""
 
+    below: bool = False
     query: Name = ""
 
 
@@ -39,6 +40,10 @@ def member_operations(members: MemberManagement, base: str) -> list[Operation]:
             "roles": [{"role_id": role.id, "role_name": role.name} for role in member.roles],
         }
 
+    def team_view(found: NamedTeamMember) -> dict[str, Any]:
+        tenant = {"tenant_id": found.item.tenant_id, "tenant_name": found.tenant_name}
+        return {**view(found.item.member), **tenant}
+
     def created(member: Member) -> Response:
         body = view(member)
         return shown(body, status=201, at=body["href"])
@@ -46,6 +51,8 @@ def member_operations(members: MemberManagement, base: str) -> list[Operation]:
     async def list_members(call: Call) -> Response:
         query = call.query(MemberQuery)
         slice_ = part(query.limit, query.cursor)
+        if query.below:
+            return listed(await members.team(call.tenant, slice_, query=query.query), team_view)
         return listed(await members.members(call.tenant, slice_, query=query.query), view)
 
     async def read(call: Call) -> Response:

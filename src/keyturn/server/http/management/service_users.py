@@ -8,6 +8,7 @@ from starlette.responses import Response
 from ...domain.model import User
 from ...services.callers import Needs
 from ...services.management.service_users import (
+    AtHome,
     ServiceUser,
     ServiceUserEdits,
     ServiceUserManagement,
@@ -83,6 +84,9 @@ def service_user_operations(service_users: ServiceUserManagement, base: str) -> 
             "single_token": user.single_token,
         }
 
+    def at_home(found: AtHome) -> dict[str, Any]:
+        return {**item(found.user), "home_tenant_name": found.tenant_name}
+
     def view(service_user: ServiceUser) -> dict[str, Any]:
         roles = [
             {"tenant_id": held.tenant_id, "role_id": role.id, "role_name": role.name}
@@ -105,7 +109,7 @@ def service_user_operations(service_users: ServiceUserManagement, base: str) -> 
         page = await service_users.service_users(
             call.tenant, part(query.limit, query.cursor), below=query.below, query=query.query
         )
-        return listed(page, item)
+        return listed(page, at_home)
 
     async def create(call: Call) -> Response:
         new = await call.body(NewServiceUser)

@@ -1,12 +1,23 @@
 """Members: who holds which roles in the caller's tenant itself."""
 
+from dataclasses import dataclass
+
 from ...domain.errors import invalid_request, not_found
 from ...domain.model import Member, Membership, Role
 from ..callers import TenantCaller
 from ..ports import Page, Slice, Store, Transaction
+from ..ports.team import TeamMember
 from .changes import Change, Changes, Once
 from .offboarding import take_roles
 from .standing import need_standing, role_to_give
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTeamMember:
+    """A member of one of several tenants, and what that is called."""
+
+    item: TeamMember
+    tenant_name: str
 
 
 class MemberManagement:
@@ -20,6 +31,16 @@ class MemberManagement:
         """Who holds roles in the tenant itself; those who hold them above it are not among them."""
         async with self._store.transaction() as tx:
             return await tx.memberships.members(caller.tenant_id, part, query=query)
+
+    async def team(
+        self, caller: TenantCaller, part: Slice, *, query: str = ""
+    ) -> Page[NamedTeamMember]:
+        """The members of the tenant and of all below it, which the caller's roles reach, too."""
+        async with self._store.transaction() as tx:
+            page = await tx.team.members(caller.tenant_id, part, query=query)
+            names = await tx.team.names({item.tenant_id for item in page.items})
+        items = (NamedTeamMember(item, names.get(item.tenant_id, "")) for item in page.items)
+        return Page(tuple(items), page.next)
 
     async def get(self, caller: TenantCaller, user_id: str) -> Member:
         """Raises Refusal `not_found`."""

@@ -49,6 +49,14 @@ class ServiceUser:
     key: MadeKey | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AtHome:
+    """A service user, and what its home tenant is called."""
+
+    user: User
+    tenant_name: str
+
+
 class ServiceUserEdits(TypedDict, total=False):
     """What is to be changed of a service user; what is missing stays as it is.
 
@@ -70,12 +78,15 @@ class ServiceUserManagement:
 
     async def service_users(
         self, caller: TenantCaller, part: Slice, *, below: bool = False, query: str = ""
-    ) -> Page[User]:
+    ) -> Page[AtHome]:
         """Those at home in the tenant; with `below`, also those at home below it (P5)."""
         async with self._store.transaction() as tx:
-            return await tx.users.at_home(
+            page = await tx.users.at_home(
                 caller.tenant_id, UserKind.SERVICE, part, below=below, query=query
             )
+            names = await tx.team.names({user.home_tenant_id for user in page.items})
+        items = (AtHome(user, names.get(user.home_tenant_id, "")) for user in page.items)
+        return Page(tuple(items), page.next)
 
     async def get(self, caller: TenantCaller, user_id: str) -> ServiceUser:
         """Raises Refusal `not_found`."""

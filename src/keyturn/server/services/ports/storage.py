@@ -12,6 +12,7 @@ from .housekeeping import Housekeeping
 from .identity import Invitations, Memberships, Roles, Tenants, Users
 from .restored import Restored
 from .sign_ins import SecondFactors, SignIns
+from .team import Team
 from .trail import AuditLog, KeptAnswers, Revocations
 from .webhooks import Deliveries, Webhooks
 
@@ -49,6 +50,8 @@ class Transaction(Protocol):
     def audit(self) -> AuditLog: ...
     @property
     def activity(self) -> Activity: ...
+    @property
+    def team(self) -> Team: ...
     @property
     def kept_answers(self) -> KeptAnswers: ...
     @property
