@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from . import names, whole_keys
+from .answers import Entity, inner
 from .commands import (
     Call,
     ExpiresAt,
@@ -62,6 +63,11 @@ Idle = Annotated[
         "--idle", parser=seconds, metavar="DURATION", help="Ends when unused for so long: 30d."
     ),
 ]
+
+
+def _live_sessions(key: Entity) -> object:
+    live = inner(key, "live_sessions")
+    return f"{live.get('count')} or more" if live.get("more") else live.get("count")
 
 
 def endpoint_ids(call: Call, endpoints: list[str] | None) -> list[str] | None:
@@ -125,7 +131,8 @@ def show(call: Call, key: Key, mine: Mine = False) -> None:
     Example:
       keyturn api-key show deploy
     """
-    call.show(call.send("GET", _path(call, key, mine), own=mine).entity, _FIELDS)
+    found = call.send("GET", _path(call, key, mine), own=mine).entity
+    call.show(found, _FIELDS if mine else (*_FIELDS, ("live_sessions", _live_sessions)))
 
 
 @verb(app, "create")

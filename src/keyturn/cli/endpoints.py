@@ -197,6 +197,24 @@ def explain(call: Call, method: Method, path: Path, service: Service = None) -> 
         tables.show_list(inner_list(found, part), False, columns, as_json=False)
 
 
+@verb(app, "callers")
+def callers(call: Call, endpoint: Endpoint, limit: Limit = 1000) -> None:
+    """List who may call an endpoint in the tenant, by which role and with which keys.
+
+    Example:
+      keyturn endpoint callers 'GET /hosts/{id}'
+    """
+
+    def roles(user: Entity) -> list[str]:
+        return [str(role["role_name"]) for role in inner_list(user, "roles")]
+
+    def keys(user: Entity) -> list[str]:
+        return [str(key["name"]) for key in inner_list(user, "keys")]
+
+    columns = ("user_id", "kind", "name", "email", ("roles", roles), ("keys", keys), "more_keys")
+    call.list(f"{_path(call, endpoint)}/callers", columns, limit)
+
+
 def _path(call: Call, endpoint: str) -> str:
     return f"/endpoints/{names.endpoint(call.api, call.tenant_id, endpoint)}"
 

@@ -5,6 +5,7 @@ from .services.management import Management
 from .services.management.activity import ActivityReports
 from .services.management.api_keys import ApiKeyManagement
 from .services.management.audit import AuditTrail
+from .services.management.calling import Calling
 from .services.management.catalogue import Catalogue
 from .services.management.changes import Changes
 from .services.management.explaining import Explaining
@@ -31,6 +32,7 @@ def wire_management(
     """The services of management."""
     settings, parts, passwords = running.settings, running.parts, running.passwords
     hooks, keyring = running.webhooks, running.keyring
+    catalogue, explaining = Catalogue(store, changes), Explaining(store, lookup, running.clock)
     return Management(
         tenants=TenantManagement(store, changes),
         roles=RoleManagement(store, changes),
@@ -44,9 +46,10 @@ def wire_management(
             mailer,
             f"{settings.base_url}/invitations/accept",
         ),
-        catalogue=Catalogue(store, changes),
+        catalogue=catalogue,
         imports=Imports(changes),
-        explaining=Explaining(store, lookup, running.clock),
+        explaining=explaining,
+        calling=Calling(store, catalogue, explaining),
         people=PeopleManagement(
             store, changes, passwords, lookup, parts.key_format, running.throttling
         ),

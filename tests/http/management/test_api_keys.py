@@ -309,6 +309,19 @@ class TestList:
         assert (told["use_count"], told["last_used_from"]) == (3, "127.0.0.1")
         assert told["last_used_at"] is not None
 
+    async def test_200_what_ends_with_it(self, admin: Person, service: Running) -> None:
+        key = await service.add_key()
+        before = await service.exchange(key=key)
+        path = f"/api-keys/{key.key_id}"
+        assert (await admin.get(path)).json()["live_sessions"] == {"count": 0, "more": False}
+        for _ in range(101):
+            tokens = await service.exchange(key=key)
+            assert (await service.refresh(tokens["refresh_token"])).status_code == 200
+        assert (await admin.get(path)).json()["live_sessions"] == {"count": 100, "more": True}
+        assert (await service.refresh(before["refresh_token"])).status_code == 200
+        await admin.post(f"{path}/revoke")
+        assert (await admin.get(path)).json()["live_sessions"] == {"count": 0, "more": False}
+
     async def test_200_a_client_that_only_introspects_uses_its_key(
         self, admin: Person, service: Running
     ) -> None:

@@ -34,13 +34,24 @@ class TeamRepository:
             return Page(())
         wanted = select(users).where(users.c.id.in_({user_id for _, user_id in found.items}))
         by_id = {row.id: user_from(row) for row in await self._unit.run(wanted)}
-        held = await self._roles(found.items)
+        held = await self._roles(tuple_(*_PAIR).in_(found.items))
         items = [
             TeamMember(pair[0], Member(by_id[pair[1]], by_name(held[pair])))
             for pair in found.items
             if pair[1] in by_id
         ]
         return Page(tuple(items), found.next)
+
+    async def held(
+        self, tenant_ids: Collection[str], user_ids: Collection[str]
+    ) -> Mapping[str, Sequence[tuple[str, Role]]]:
+        """By the users' own rows, which are few."""
+        theirs = memberships.c.user_id.in_(sorted(user_ids))
+        here = memberships.c.tenant_id.in_(sorted(tenant_ids))
+        by_user: defaultdict[str, list[tuple[str, Role]]] = defaultdict(list)
+        for (tenant_id, user_id), found in (await self._roles(and_(theirs, here))).items():
+            by_user[user_id] += [(tenant_id, role) for role in found]
+        return by_user
 
     async def names(self, tenant_ids: Collection[str]) -> Mapping[str, str]:
         """Of the tenants of one page."""
@@ -80,14 +91,12 @@ class TeamRepository:
             .limit(part.limit + 1)
         )
 
-    async def _roles(
-        self, pairs: Sequence[tuple[str, str]]
-    ) -> Mapping[tuple[str, str], Sequence[Role]]:
+    async def _roles(self, wanted: ColumnElement[bool]) -> Mapping[tuple[str, str], Sequence[Role]]:
         held_in = memberships.c.tenant_id.label("held_in")
         statement = (
             select(held_in, memberships.c.user_id, roles)
             .join(roles, roles.c.id == memberships.c.role_id)
-            .where(tuple_(*_PAIR).in_(pairs))
+            .where(wanted)
         )
         held: defaultdict[tuple[str, str], list[Role]] = defaultdict(list)
         for row in await self._unit.run(statement):

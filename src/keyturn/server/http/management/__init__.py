@@ -5,6 +5,7 @@ from ..operation import Operation
 from .activity import activity_operations
 from .api_keys import api_key_operations
 from .audit import audit_operations
+from .calling import calling_operations
 from .endpoints import endpoint_operations
 from .invitations import invitation_operations
 from .members import member_operations
@@ -30,7 +31,8 @@ def management_operations(management: Management, base: str) -> list[Operation]:
         *invitation_operations(management.invitations, base),
         *people_operations(management.people, base),
         *endpoint_operations(management.catalogue, management.imports, management.explaining, base),
-        *api_key_operations(management.api_keys, base),
+        *calling_operations(management.calling),
+        *api_key_operations(management.api_keys, management.sessions, base),
         *own_key_operations(management.own_keys, base),
         *session_operations(management.sessions, management.revocations, base),
         *own_session_operations(management.own_sessions, base),

@@ -1,5 +1,6 @@
 """`/api-keys`: the keys at home in the caller's tenant."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -10,6 +11,7 @@ from ...services.management.api_keys import ApiKeyManagement
 from ...services.management.key_making import KeyChange, MadeKey, WantedKey
 from ...services.management.key_states import KeyState, ListedKey
 from ...services.management.rotation import MAX_OVERLAP, WantedRotation
+from ...services.management.sessions import SessionManagement
 from ...services.ports import KeyFilter
 from ..fields import Body, Id, Moment, Name, PageQuery, Seconds
 from ..operation import Call, Operation, listed, part, shown
@@ -142,7 +144,9 @@ def secret_entity(made: MadeKey, base: str, status: int = 200) -> Response:
     return shown(view, version=made.key.version, status=status, at=at)
 
 
-def api_key_operations(keys: ApiKeyManagement, base: str) -> list[Operation]:
+def api_key_operations(
+    keys: ApiKeyManagement, sessions: SessionManagement, base: str
+) -> list[Operation]:
     """The operations on a tenant's keys. `base` is what the answers' `href` begin with."""
     base += "/api-keys"
 
@@ -161,7 +165,9 @@ def api_key_operations(keys: ApiKeyManagement, base: str) -> list[Operation]:
         return created(await keys.make(call.tenant, new.user_id, new.wanted(), once))
 
     async def read(call: Call) -> Response:
-        return key_entity(await keys.get(call.tenant, call.path("key_id")), base)
+        item = await keys.get(call.tenant, call.path("key_id"))
+        live = asdict(await sessions.live_of_key(call.tenant, item.key.id))
+        return shown({**key_view(item, base), "live_sessions": live}, version=item.key.version)
 
     async def change(call: Call) -> Response:
         wanted = (await call.body(KeyChangeBody)).wanted()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from .activity import ActivityReports
 from .api_keys import ApiKeyManagement
 from .audit import AuditTrail
+from .calling import Calling
 from .catalogue import Catalogue
 from .explaining import Explaining
 from .imports import Imports
@@ -37,6 +38,7 @@ class Management:
     catalogue: Catalogue
     imports: Imports
     explaining: Explaining
+    calling: Calling
     api_keys: ApiKeyManagement
     own_keys: OwnKeys
     sessions: SessionManagement

@@ -75,31 +75,32 @@ class Explaining:
             keys = await tx.api_keys.of_user(caller.user_id, part, newest_first=True)
         return Explanation(
             tuple(hit),
-            tuple(role for role in roles if _opened(hit, role.permissions)),
-            tuple([Verdict(key, await self._why(key, caller, hit)) for key in keys.items]),
+            tuple(role for role in roles if opened(hit, role.permissions)),
+            tuple([Verdict(key, await self.why(key, caller.tenant_id, hit)) for key in keys.items]),
         )
 
-    async def _why(self, key: ApiKey, caller: TenantCaller, hit: Sequence[Endpoint]) -> Why:
+    async def why(self, key: ApiKey, tenant_id: str, hit: Sequence[Endpoint]) -> Why:
+        """Whether the key may make a call in a tenant that hits these endpoints, or why not."""
         if key.revoked_at is not None:
             return Why.KEY_NOT_LIVE
         # What an exchange would read: so the answer is what the key would get.
-        record = await self._lookup.find(key.id, tenants=[caller.tenant_id])
+        record = await self._lookup.find(key.id, tenants=[tenant_id])
         if record is None or not record.live(self._clock()):
             return Why.KEY_NOT_LIVE
-        if record.key_tenant_id not in (None, caller.tenant_id):
+        if record.key_tenant_id not in (None, tenant_id):
             return Why.OTHER_TENANT
         held = frozenset[str]().union(*(item.role.permissions for item in record.roles))
-        opened = _opened(hit, held)
-        if not opened:
+        open_ = opened(hit, held)
+        if not open_:
             return Why.ROLE_LACKS_PERMISSION
         listed = record.endpoint_ids
         carried = held if record.opened is None else held & record.opened
-        if listed is not None and not any(e.id in listed for e in _opened(opened, carried)):
+        if listed is not None and not any(e.id in listed for e in opened(open_, carried)):
             return Why.NOT_ON_ALLOW_LIST
         return Why.OK
 
 
-def _opened(hit: Sequence[Endpoint], permissions: frozenset[str]) -> list[Endpoint]:
+def opened(hit: Sequence[Endpoint], permissions: frozenset[str]) -> list[Endpoint]:
     """The endpoints of services that are open: all entries of one service must be.
 
     A tenant may ask for more than one above it does, never for less.

@@ -96,6 +96,18 @@ class OwnSessions:
         )
 
 
+#: Live sessions of a key are counted up to here.
+MAX_COUNTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSessions:
+    """How many sessions end with a key. `more`: at least so many."""
+
+    count: int
+    more: bool
+
+
 class SessionManagement:
     """The sessions of users at home in the caller's tenant or below; no others exist for it."""
 
@@ -131,6 +143,12 @@ class SessionManagement:
             return await _listed(
                 tx, user, page, self._lifetimes, live=live, current=caller.token.session_id
             )
+
+    async def live_of_key(self, caller: TenantCaller, key_id: str) -> LiveSessions:
+        """How many of the key's can still be refreshed, and were. Raises Refusal `not_found`."""
+        page = await self.list(caller, Slice(MAX_COUNTED), key_id=key_id, live=True)
+        # What ends all of a key's sessions leaves none on any page.
+        return LiveSessions(len(page.items), bool(page.items) and page.next is not None)
 
     async def end(self, caller: TenantCaller, session_id: str) -> None:
         """Ends one with its tokens; to do it again changes nothing.

@@ -1,10 +1,10 @@
 """Who works in a tenant and in those below it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...domain.model import Member
+from ...domain.model import Member, Role
 from .pages import Page, Slice
 
 
@@ -24,6 +24,12 @@ class Team(Protocol):
 
         `query` as in `Users.at_home`. Keys: the tenant's id and the user's.
         """
+        ...
+
+    async def held(
+        self, tenant_ids: Collection[str], user_ids: Collection[str]
+    ) -> Mapping[str, Sequence[tuple[str, Role]]]:
+        """By user, the roles held in these tenants, each with its tenant's id."""
         ...
 
     async def names(self, tenant_ids: Collection[str]) -> Mapping[str, str]:
