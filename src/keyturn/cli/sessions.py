@@ -1,12 +1,13 @@
 """`keyturn session …`"""
 
+import sys
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from . import names
-from .answers import Refused
+from . import names, tables
+from .answers import Refused, inner, inner_list
 from .api import Value
 from .commands import Call, Limit, Yes, ask, group, verb
 from .problems import ExitCode, Problem, say
@@ -18,6 +19,12 @@ _COLUMNS = (
     *("id", "api_key_id", "tenant_id", "started_at", "last_used_at", "last_used_from"),
     *("live", "end_reason", "current"),
 )
+
+#: What a text is, and what became of it.
+_SAID = ("kind", "signature", "header", "claims")
+_STATE = ("active", "reasons", "email", "user_id", "api_key_id", "session_id", "expires_at")
+#: Of a token, in characters.
+_LONGEST = 16_384
 
 _User = Annotated[
     str | None, typer.Option("--user", help="Somebody else's: id, name or mail address.")
@@ -134,6 +141,30 @@ def end_token(
     ask(f"End the access token {token_id!r}?", yes=yes)
     call.send("POST", "/revocations", body={"token_id": token_id})
     say(f"keyturn: ended the access token {token_id}")
+
+
+@verb(app, "inspect")
+def inspect(call: Call) -> None:
+    """Say what a token or API key is, and what it is worth. Read from stdin; it is not used.
+
+    Example:
+      keyturn session inspect < token.txt
+    """
+    text = sys.stdin.read(_LONGEST).strip()
+    if not text:
+        raise Problem("stdin must have the token", ExitCode.USAGE)
+    found = call.send("POST", "/tokens/inspect", body={"token": text}).entity
+    if call.as_json:
+        tables.show_json(found)
+        return
+    state = inner(found, "state")
+    shown = {**{field: found.get(field) for field in _SAID}, **state, "kind": found.get("kind")}
+    tables.show_one(shown, [field for field in (*_SAID, *_STATE) if field in shown], as_json=False)
+    if may := inner_list(state, "may"):
+        print()
+        tables.show_list(
+            may, False, ("tenant_id", "tenant_name", "roles", "permissions"), as_json=False
+        )
 
 
 def _ended(call: Call, path: str) -> bool:

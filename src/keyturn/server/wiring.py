@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from .console.console import console_pages
 from .http.addresses import Addresses
 from .http.doors import Doors
+from .http.inspecting import inspecting_operations
 from .http.leaks import leak_operations
 from .http.limits import Limits
 from .http.management import management_operations
@@ -27,6 +28,7 @@ from .services.callers import Callers
 from .services.continuity import Continuity
 from .services.credentials import Credentials
 from .services.entrance import Entrance
+from .services.inspecting import Inspecting
 from .services.introspection import Introspection
 from .services.issuing import Issuing
 from .services.leak_reports import LeakReports
@@ -97,6 +99,9 @@ def wire(running: Running) -> Wired:
         refresh=refresh,
         revocations=revocations,
         clock=clock,
+    )
+    inspecting = Inspecting(
+        store, lookup, credentials, parts.key_format, signer, refresh, revocations, clock
     )
     issuing = Issuing(
         store=store,
@@ -175,6 +180,7 @@ def wire(running: Running) -> Wired:
             )
         ),
         *leak_operations(_leak_reports(settings, leaked_keys, revoking)),
+        *inspecting_operations(inspecting),
         *verdict_operations(Verifying(callers, keys, store, clock, settings.audience)),
         *management_operations(management, settings.base_path),
     ]

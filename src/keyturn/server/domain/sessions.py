@@ -70,6 +70,13 @@ def outdated(state: RefreshState, record: KeyRecord) -> str:
     return ""
 
 
+def is_current(session: Session | None, generation: int) -> bool:
+    """Whether a refresh token of `generation` is yet to be spent. None: a session without a row."""
+    if session is None:
+        return generation == 0
+    return session.ended_at is None and session.generation == generation
+
+
 def is_retry(session: Session, generation: int, now: datetime, grace: int) -> bool:
     """Whether `generation`, already spent, may be answered once more with its successor.
 

@@ -8,7 +8,7 @@ from ..domain.authority import whole_roles
 from ..domain.errors import Code, Refusal
 from ..domain.model import KeyRecord
 from ..domain.permissions import TOKENS_INTROSPECT
-from ..domain.sessions import RefreshState, outdated
+from ..domain.sessions import RefreshState, is_current, outdated
 from ..domain.tokens import VerifiedToken
 from .credentials import ClientCredentials, Credentials, Evidence
 from .ports import AccessTokens, Clock, KeyLookup, RefreshTokens, RevocationList, Store
@@ -149,11 +149,7 @@ class Introspection:
             return None
         async with self._store.transaction() as tx:
             session = await tx.sessions.get(state.session_id)
-        if session is None:
-            live = state.generation == 0
-        else:
-            live = session.ended_at is None and session.generation == state.generation
-        return LiveRefresh(state, record.user_id) if live else None
+        return LiveRefresh(state, record.user_id) if is_current(session, state.generation) else None
 
 
 def _tenants_named(token: VerifiedToken | None, state: RefreshState | None) -> list[str] | None:

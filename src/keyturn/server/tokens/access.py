@@ -9,9 +9,10 @@ from typing import Any
 
 import orjson
 
-from ..domain.errors import bad_token
+from ..domain.errors import Refusal, bad_token
 from ..domain.tokens import AccessToken, Acting, VerifiedToken
 from ..services.ports import Clock
+from ..services.ports.tokens import Examined, Signature
 from ..spans import span
 from .base64url import encode
 from .claims import read
@@ -95,6 +96,23 @@ class AccessTokenSigner:
         if token.issued_at > now + self._issuing.leeway:
             raise bad_token("issued in the future")
         return VerifiedToken(token)
+
+    def examine(self, text: str) -> Examined:
+        """A key that is not published any more is unknown, as to every verifier."""
+        header, payload, signature = text.split(".")
+        key = self.keyring.by_header.get(header)
+        if key is None:
+            return Examined(Signature.UNKNOWN_KEY)
+        try:
+            good = key.verify(f"{header}.{payload}".encode(), _decode(signature))
+        except Refusal:
+            good = False
+        if not good:
+            return Examined(Signature.BAD)
+        try:
+            return Examined(Signature.GOOD, self._signed_here(text))
+        except Refusal:  # a key may sign elsewhere, too, and other things
+            return Examined(Signature.GOOD)
 
     def _signed_here(self, text: str) -> AccessToken:
         parts = text.split(".")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from ...domain.model import KeyHash
@@ -66,6 +67,22 @@ class RefreshTokens(Protocol):
         ...
 
 
+class Signature(StrEnum):
+    """What is to be said of a signature."""
+
+    GOOD = "good"
+    BAD = "bad"
+    UNKNOWN_KEY = "unknown_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A signature, and the token, when that is one of ours: it may be over for long."""
+
+    signature: Signature
+    token: AccessToken | None = None
+
+
 class AccessTokens(Protocol):
     """Signs and verifies access tokens (promise P2)."""
 
@@ -81,6 +98,10 @@ class AccessTokens(Protocol):
 
         Raises Refusal `invalid_token`. Does not ask about revocation.
         """
+        ...
+
+    def examine(self, text: str) -> Examined:
+        """Who signed a compact JWS of three parts, and what it says, whatever time it is."""
         ...
 
     def jwks(self) -> Mapping[str, object]: ...
