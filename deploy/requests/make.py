@@ -51,7 +51,7 @@ def collection(document: dict[str, Any]) -> dict[str, Any]:
         },
         "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{access_token}}"}]},
         "variable": [
-            {"key": "base_url", "value": document["servers"][0]["url"]},
+            {"key": "base_url", "value": document["servers"][-1]["url"]},
             *(
                 {"key": name, "value": ""}
                 for name in ("username", "api_key", "access_token", "refresh_token", "tenant_id")

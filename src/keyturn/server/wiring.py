@@ -21,6 +21,7 @@ from .oauth.bridge import TokenEndpoint
 from .oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
 from .oauth.metadata import metadata
 from .parts import JWKS_MAX_AGE
+from .reference import reference_pages
 from .revocation import KeptList, digest
 from .running import Running
 from .services.audiences import Audiences
@@ -193,16 +194,19 @@ def wire(running: Running) -> Wired:
         doors,
         base_path=settings.base_path,
         issuer_path=urlsplit(settings.issuer).path,
-        pages=console_pages(
-            operations=operations,
-            doors=doors,
-            callers=callers,
-            entrance=entrance,
-            limits=limits,
-            clock=clock,
-            base_path=settings.base_path,
-            origin=f"{public.scheme}://{public.netloc}",
-        ),
+        pages=[
+            *reference_pages(settings.base_path, public.path),
+            *console_pages(
+                operations=operations,
+                doors=doors,
+                callers=callers,
+                entrance=entrance,
+                limits=limits,
+                clock=clock,
+                base_path=settings.base_path,
+                origin=f"{public.scheme}://{public.netloc}",
+            ),
+        ],
     )
     return Wired(surface, keys, followers, entrance)
 

@@ -18,6 +18,7 @@ from .routes import Page
 CONTENT_TYPES = MappingProxyType(
     {
         ".css": "text/css; charset=utf-8",
+        ".html": "text/html; charset=utf-8",
         ".js": "text/javascript; charset=utf-8",
         ".png": "image/png",
         ".svg": "image/svg+xml",
@@ -96,7 +97,7 @@ class Assets:
 @functools.cache  # services are opened more than once in a process, and to compress takes a while
 def asset(name: str, body: bytes) -> Asset:
     """A file of this content. Raises KeyError when its name ends with none of CONTENT_TYPES."""
-    zipped = gzip.compress(body, mtime=0)
+    zipped = gzip.compress(body, 6, mtime=0)  # 9 takes twice the time for 0.4 %
     digest = hashlib.sha256(body).hexdigest()[:32]
     kind = CONTENT_TYPES[PurePosixPath(name).suffix]
     return Asset(body, zipped if len(zipped) < len(body) else None, digest, kind)
