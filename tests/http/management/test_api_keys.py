@@ -36,11 +36,11 @@ class TestCreate:
         assert key["secret"].startswith(f"kt_{key['id']}_")
         assert (key["name"], key["role_ids"], key["state"]) == ("export", [operator], "active")
         assert key["created_by"] == admin.user.id
+        answer = await admin.get(f"/api-keys/{key['id']}")
         body = (await exchange(service, key["secret"])).json()
         # A role less than the user has: globex is not reached by it.
         token = Person(service, service.demo.user, body["access_token"], None)
         assert {r["role_id"] for r in (await token.get("/users/me")).json()["roles"]} == {operator}
-        answer = await admin.get(f"/api-keys/{key['id']}")
         del key["secret"]
         assert answer.json() == key
         listed = await admin.get("/api-keys")
