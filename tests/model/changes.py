@@ -201,6 +201,12 @@ class Machine(TokenRules):
             self.run(self.checks.look(self.checks.listed()))
         self.just_flushed = True
 
+    @rule(node=NODE, token=tokens)
+    def revoke_token_and_flush_redis(self, node: str, token: Token) -> None:
+        """Before the other node's tail has heard of it. By chance alone that would be seldom."""
+        self.revoke_token(node, token)
+        self.flush_redis()
+
     @rule(node=NODE)
     def lose_redis(self, node: str) -> None:
         """Only this node."""

@@ -150,13 +150,3 @@ MUTANTS = (
         lambda: patch.object(Follower, "catch_up", _no_news),
     ),
 )
-
-#: Those that every run seeds; `make test-faults` seeds the others.
-ALWAYS = frozenset(
-    {
-        "grace ignores the generation",
-        "epoch not raised",
-        "marker not checked",
-        "compare-and-swap dropped",
-    }
-)
