@@ -29,6 +29,12 @@ def ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "key_ages", lambda _: KeyAges(0, 0, 420))
 
 
+@pytest.fixture
+def unready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key was, although those of all tests were made when the first one began."""
+    monkeypatch.setattr(parts, "key_ages", lambda _: KeyAges(0, 86_400, 420))
+
+
 async def keys(person: Person) -> list[dict[str, Any]]:
     answer = await person.get("/signing-keys")
     assert answer.status_code == 200, answer.text
@@ -88,6 +94,7 @@ class TestList:
 
 
 class TestRotate:
+    @pytest.mark.usefixtures("unready")
     async def test_409_before_verifiers_can_know_it(self, root_admin: Person) -> None:
         before = {key["slot"]: key for key in await keys(root_admin)}
         answer = await root_admin.post("/signing-keys/rotate", {})
