@@ -55,9 +55,7 @@ def plain_environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith("KEYTURN_")}
     # Without compiled modules to find, each process would compile all it imports anew.
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    cache = SOURCES.parent / ".pytest_cache" / "pycache"  # not in /tmp, where others may write
-    ours = {"PYTHONPATH": str(SOURCES), "PYTHONPYCACHEPREFIX": str(cache), "COLUMNS": "40"}
-    return {**kept, **ours}
+    return {**kept, "PYTHONPATH": str(SOURCES), "COLUMNS": "40"}
 
 
 @pytest.fixture
