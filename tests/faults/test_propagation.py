@@ -9,8 +9,8 @@ import pytest
 from .nodes import Site
 from .propagation import Propagation, with_redis, without_redis
 
-#: The promise is 1 second; the rest is for a busy machine.
-HEARD_SECONDS = 2.0
+#: The promise, which a busy machine keeps in most cases, and how late it may be in a hundredth.
+HEARD_SECONDS, LATE_SECONDS = 1.0, 5.0
 
 
 @pytest.mark.slow_fault
@@ -24,4 +24,5 @@ def test_refused_on_the_other_node(
 ) -> None:
     found = measure(site, tries)
     measured(f"revoke to refusal on the other node: {found}")
-    assert found.percentile(99) < HEARD_SECONDS
+    assert found.percentile(75) < HEARD_SECONDS
+    assert found.percentile(99) < LATE_SECONDS

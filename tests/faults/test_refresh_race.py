@@ -20,8 +20,8 @@ from tests.live_server import Live, eventually, live_service, rows
 from .nodes import GRACE, Site
 
 RACERS = 20
-#: The promise is 1 second; the rest is for a busy machine.
-HEARD_SECONDS = 2.0
+#: The promise is 1 second, which test_propagation.py measures; the rest is for a busy machine.
+HEARD_SECONDS = 15.0
 
 
 def _nodes(

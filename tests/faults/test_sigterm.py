@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -98,6 +97,12 @@ def ready(server: LiveServer) -> bytes:
 def all_stopping(server: LiveServer) -> bool:
     """Whether each worker says so, as far as chance tells."""
     return all(b'"stopping"' in ready(server) for _ in range(12))
+
+
+def gone_round(server: LiveServer) -> None:
+    """Each worker, as far as chance tells, has read what was sent before."""
+    for _ in range(12):
+        ready(server)
 
 
 def refused(server: LiveServer) -> bool:
@@ -234,7 +239,7 @@ class TestAtTheEnd:
             with closing(half_head), closing(half_body):
                 half_head.sendall(request[:40])
                 half_body.sendall(request[:-10])
-                time.sleep(0.3)  # they are read before the signal is
+                gone_round(server)  # the halves are read before the signal is
                 os.kill(server.pid, signal.SIGTERM)
                 eventually(lambda: refused(server), PATIENCE)
                 half_head.sendall(request[40:])

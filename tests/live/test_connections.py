@@ -91,7 +91,7 @@ def test_a_silent_connection_is_closed(live: Live, start: bytes) -> None:
         begun = time.monotonic()
         sock.sendall(start)
         assert rest(sock) == b""
-        assert time.monotonic() - begun < 2 * HEAD_WAIT
+        assert time.monotonic() - begun < 6 * HEAD_WAIT
 
 
 def test_200_long_bodies_slow_heads_and_several_requests(live: Live) -> None:

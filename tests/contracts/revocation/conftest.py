@@ -20,8 +20,8 @@ from tests.unit.revocation.redis_cluster import Cluster, running_cluster
 from .memory_store import MemoryStore
 
 FOREVER = datetime(FOREVER_YEAR, 1, 1, tzinfo=UTC)
-#: "Within a second", and slack for a busy machine.
-SOON = 4.0
+#: "Within a second", which tests/faults/ measures; the rest is for a busy machine.
+SOON = 20.0
 
 
 def in_(seconds: float) -> datetime:
@@ -72,7 +72,7 @@ async def soon(condition: Callable[[], Awaitable[bool]]) -> None:
     """Waits until it holds; fails when that takes too long."""
     started = time.monotonic()
     while not await condition():
-        assert time.monotonic() - started < SOON, "not within a second"
+        assert time.monotonic() - started < SOON, "not in time"
         await asyncio.sleep(0.02)
 
 

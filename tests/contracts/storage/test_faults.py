@@ -39,12 +39,15 @@ def closed_port() -> int:
     return port
 
 
-async def test_closed_port_is_unavailable_at_once(closed_port: int) -> None:
+async def test_closed_port_is_unavailable_at_once(
+    closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 60.0)
     begin = monotonic()
     with pytest.raises(Unavailable):
         async with open_storage(f"postgresql://nobody@127.0.0.1:{closed_port}/none"):
             pass
-    assert monotonic() - begin < 2
+    assert monotonic() - begin < 20
 
 
 async def test_silent_server_is_unavailable_in_time(

@@ -49,7 +49,7 @@ class TestStale:
         view.down = False
         started = time.monotonic()
         while node.state().status != "ok":
-            assert time.monotonic() - started < 4
+            assert time.monotonic() - started < 20
             await asyncio.sleep(0.02)
         assert await node.find([of(session("any"))]) == ()
 
@@ -83,7 +83,7 @@ class TestStale:
             started = time.monotonic()
             with pytest.raises(Unavailable):
                 await node.find([of(session("any"))])
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 10  # of 60
 
 
 class TestStart:
