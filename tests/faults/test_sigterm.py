@@ -233,29 +233,26 @@ class TestDrain:
 
 
 class TestAtTheEnd:
-    def test_200_what_was_under_way(self, arrangement: Arrangement) -> None:
+    def test_200_what_was_under_way_and_idle_connections_are_closed(
+        self, arrangement: Arrangement
+    ) -> None:
         with arrangement.serving() as (server, request):
-            half_head, half_body = connected(server), connected(server)
-            with closing(half_head), closing(half_body):
+            half_head, half_body, idle = (connected(server) for _ in range(3))
+            with closing(half_head), closing(half_body), closing(idle):
+                idle.sendall(READY)
+                assert whole(idle).startswith(b"HTTP/1.1 200")
                 half_head.sendall(request[:40])
                 half_body.sendall(request[:-10])
                 gone_round(server)  # the halves are read before the signal is
                 os.kill(server.pid, signal.SIGTERM)
                 eventually(lambda: refused(server), PATIENCE)
+                assert everything(idle) == b""
                 half_head.sendall(request[40:])
                 half_body.sendall(request[-10:])
                 for sock in (half_head, half_body):
                     answer = everything(sock).lower()
                     assert answer.startswith(b"http/1.1 200")
                     assert b"\r\nconnection: close\r\n" in answer
-            assert ended(server) == 0
-
-    def test_idle_connections_are_closed(self, arrangement: Arrangement) -> None:
-        with arrangement.serving() as (server, _), closing(connected(server)) as sock:
-            sock.sendall(READY)
-            assert whole(sock).startswith(b"HTTP/1.1 200")
-            os.kill(server.pid, signal.SIGTERM)
-            assert everything(sock) == b""
             assert ended(server) == 0
 
     def test_200_who_waited_to_be_accepted(self, log_dir: Path, sqlite_url: str) -> None:
