@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from keyturn.server import app as wiring
+from keyturn.server import storage
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import (
     ApiKey,
@@ -28,10 +29,17 @@ from keyturn.server.parts import open_parts
 from keyturn.server.services.bootstrap import Demo, make_demo
 from keyturn.server.services.ports import NewKey
 from keyturn.server.settings import Settings
+from keyturn.server.storage import engine, lookup_postgres
 from tests.databases import database, run
 from tests.http.contract import check
 from tests.servers import PostgresServer
 from tests.unlimited import UNLIMITED
+
+#: What a call may wait for a store (seconds).
+PATIENCE = 60.0
+
+#: Tests of what is refused before a store could matter.
+REFUSED = ("test_400", "test_401", "test_403", "test_413", "test_415", "test_every_attack")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -42,9 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     twice = {
         item
         for item in items
-        if here in item.path.parents
-        and item.name.startswith(("test_400", "test_401", "test_403", "test_413", "test_415"))
-        and "postgres" in item.name
+        if here in item.path.parents and item.name.startswith(REFUSED) and "postgres" in item.name
     }
     if twice:
         config.hook.pytest_deselected(items=list(twice))
@@ -224,6 +230,18 @@ class World:
         return cls(run(made()), secret)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """A busy machine is no fault. What the limits do has tests in tests/contracts/storage/."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "STATEMENT_SECONDS", PATIENCE)
+        patch.setattr(storage, "TRANSACTION_SECONDS", PATIENCE)
+        patch.setattr(engine, "CONNECT_SECONDS", PATIENCE)
+        patch.setattr(engine, "IDLE_SECONDS", PATIENCE)
+        patch.setattr(lookup_postgres, "LOOKUP_SECONDS", PATIENCE)
+        yield
+
+
 @pytest.fixture(scope="session")
 def worlds() -> dict[str, World]:
     """The demo of each backend's template."""
@@ -285,6 +303,7 @@ async def running(
             "database_url": url,
             "master_secret": world.master_secret,
             "database_pool_size": 4,
+            "database_wait": PATIENCE,
             **UNLIMITED,
             **changes,
         }
