@@ -4,7 +4,18 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, literal, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Row,
+    Select,
+    and_,
+    case,
+    literal,
+    select,
+    true,
+    tuple_,
+)
 
 from ..domain.model import Member, Role
 from ..services.ports import Page, Slice
@@ -67,7 +78,8 @@ class TeamRepository:
         if after is not None:
             before = case((place == after[0], literal(after[1], Id)), else_=before)
             within.append(place >= after[0])
-        source, found_by = memberships, []
+        source: FromClause = memberships
+        found_by: list[ColumnElement[bool]] = []
         if query:
             source = memberships.join(users, users.c.id == memberships.c.user_id)
             found_by = [mentions(query, users.c.display_name_folded, users.c.username_folded)]
