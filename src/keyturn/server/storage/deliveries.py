@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, ScalarSelect, bindparam, func, select, update
+from sqlalchemy import Row, ScalarSelect, Select, bindparam, func, select, update
 
 from ..domain.ids import parse_id
 from ..domain.webhooks import KEPT_FOR, Delivery, DeliveryState, Webhook
@@ -124,42 +124,8 @@ class DeliveryRepository:
 
         However long the queue of one is, the others are found at once.
         """
-        pending = select(_next_webhook(None).label("id")).cte("pending", recursive=True)
-        pending = pending.union_all(
-            select(_next_webhook(pending.c.id).label("id")).where(pending.c.id.is_not(None))
-        )
-        due = (
-            select(webhook_deliveries.c.id)
-            .where(
-                webhook_deliveries.c.webhook_id == webhooks.c.id,
-                _PENDING,
-                webhook_deliveries.c.due_at <= now,
-            )
-            .exists()
-        )
-        found = (
-            select(
-                webhooks.c.id,
-                webhooks.c.tenant_id,
-                func.coalesce(_organisation(), webhooks.c.tenant_id).label("organisation_id"),
-            )
-            .join(pending, pending.c.id == webhooks.c.id)
-            .where(due, told_now())
-            .cte("found")
-        )
-        # In turn, and in another order each time: with more than can be served at once, none is
-        # left behind.
-        of_tenant = func.row_number().over(partition_by=found.c.tenant_id, order_by=func.random())
-        ranked = select(found, of_tenant.label("of_tenant")).cte("ranked")
-        in_turn = func.row_number().over(
-            partition_by=ranked.c.organisation_id, order_by=(ranked.c.of_tenant, func.random())
-        )
-        statement = (
-            select(ranked.c.id, ranked.c.tenant_id, ranked.c.organisation_id)
-            .order_by(in_turn, func.random())
-            .limit(at_most)
-        )
-        rows = (await self._unit.run(statement)).all()
+        values = {"now": now, "at_most": at_most}
+        rows = (await self._unit.run(_WAITING, values)).all()
         return tuple(Waiting(row.id, row.tenant_id, row.organisation_id) for row in rows)
 
     async def claim(
@@ -231,6 +197,48 @@ def _next_webhook(after: Any) -> ScalarSelect[Any]:
     if after is not None:
         statement = statement.where(rows.c.webhook_id > after)
     return statement.order_by(rows.c.webhook_id).limit(1).scalar_subquery()
+
+
+def _waiting() -> Select[tuple[str, str, str]]:
+    pending = select(_next_webhook(None).label("id")).cte("pending", recursive=True)
+    pending = pending.union_all(
+        select(_next_webhook(pending.c.id).label("id")).where(pending.c.id.is_not(None))
+    )
+    due = (
+        select(webhook_deliveries.c.id)
+        .where(
+            webhook_deliveries.c.webhook_id == webhooks.c.id,
+            _PENDING,
+            webhook_deliveries.c.due_at <= bindparam("now"),
+        )
+        .exists()
+    )
+    found = (
+        select(
+            webhooks.c.id,
+            webhooks.c.tenant_id,
+            func.coalesce(_organisation(), webhooks.c.tenant_id).label("organisation_id"),
+        )
+        .join(pending, pending.c.id == webhooks.c.id)
+        .where(due, told_now())
+        .cte("found")
+    )
+    # In turn, and in another order each time: with more than can be served at once, none is
+    # left behind.
+    of_tenant = func.row_number().over(partition_by=found.c.tenant_id, order_by=func.random())
+    ranked = select(found, of_tenant.label("of_tenant")).cte("ranked")
+    in_turn = func.row_number().over(
+        partition_by=ranked.c.organisation_id, order_by=(ranked.c.of_tenant, func.random())
+    )
+    return (
+        select(ranked.c.id, ranked.c.tenant_id, ranked.c.organisation_id)
+        .order_by(in_turn, func.random())
+        .limit(bindparam("at_most"))
+    )
+
+
+# Each node asks it once a second. To put it together takes longer than to have it answered.
+_WAITING = _waiting()
 
 
 def _delivery(row: Row[Any]) -> Delivery:
