@@ -80,10 +80,18 @@ class RequestFrame:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope["keyturn.request_id"] = _given_id(scope) or next(self._ids)
+        named = headers_once(scope)
+        if named is None:  # another header may well be repeated: X-Forwarded-For is
+            named = dict(scope["headers"])
+        given = named.get(b"x-request-id")
+        if given is None or not _GIVEN_ID.fullmatch(given):
+            request_id = next(self._ids)
+        else:
+            request_id = given.decode()
+        scope["keyturn.request_id"] = request_id
         scope["keyturn.aside"] = self._aside
         bound = logs.request_id.set(request_id)
-        parent = _parent(scope)
+        parent = _parent(scope) if b"traceparent" in named else None
         tracer = self.tracer
         span = None
         if tracer is not None:
@@ -106,8 +114,8 @@ class RequestFrame:
                 message = await receive()
             finally:
                 self._in_flight += 1
-            if bounded:
-                self._check()
+            if bounded and self._in_flight > self._max_in_flight:
+                raise _too_many()
             return message
 
         async def answer(message: Message) -> None:
@@ -123,8 +131,10 @@ class RequestFrame:
 
         self._in_flight += 1
         try:
-            if bounded:
-                self._check(crowded=crowded)
+            if bounded and crowded:
+                raise Unavailable("too many connections")
+            if bounded and self._in_flight > self._max_in_flight:
+                raise _too_many()
             await self._app(scope, arriving, answer)
         except Exception as error:
             if status:  # half an answer is out, and cannot become another one
@@ -160,12 +170,6 @@ class RequestFrame:
         finally:
             self._in_flight += 1
 
-    def _check(self, *, crowded: bool = False) -> None:
-        if crowded:
-            raise Unavailable("too many connections")
-        if self._in_flight > self._max_in_flight:
-            raise Unavailable("too many requests in flight")
-
     def _log(self, scope: Scope, status: int, started: float) -> None:
         client = scope.get("client")
         log.info(
@@ -182,17 +186,9 @@ class RequestFrame:
         )
 
 
-def _given_id(scope: Scope) -> str | None:
-    by_name = headers_once(scope)
-    if by_name is None:  # another header may well be repeated: X-Forwarded-For is
-        by_name = dict(scope["headers"])
-    given = by_name.get(b"x-request-id")
-    return given.decode() if given is not None and _GIVEN_ID.fullmatch(given) else None
+def _too_many() -> Unavailable:
+    return Unavailable("too many requests in flight")
 
 
 def _parent(scope: Scope) -> TraceParent | None:
-    by_name = headers_once(scope)
-    if by_name is not None:
-        value = by_name.get(b"traceparent")
-        return None if value is None else read_traceparent([value])
     return read_traceparent([value for name, value in scope["headers"] if name == b"traceparent"])
