@@ -152,7 +152,7 @@ READS: dict[str, Read] = {
     "users.count_at_home": lambda work, view, _: work.users.count_at_home(
         view.tenant, SERVICE, AT_MOST
     ),
-    "users.disabled": lambda work, view, _: work.users.disabled([view.service, view.human]),
+    "users.many": lambda work, view, _: work.users.many([view.service, view.human]),
     "users.password": lambda work, view, _: work.users.password(view.human),
     "roles.get": lambda work, view, _: work.roles.get(view.role),
     "roles.many": lambda work, view, _: work.roles.many([view.role]),

@@ -77,8 +77,12 @@ class TestDisabled:
         other = await world.new_user("other")
         async with world.storage.store.transaction() as work:
             await work.users.set_disabled(other, NOW)
-            assert await work.users.disabled([other, world.user, new_id()]) == {other}
-            assert await work.users.disabled([]) == frozenset()
+            found = await work.users.many([other, world.user, new_id()])
+            assert {user.id: user.disabled_at for user in found.values()} == {
+                other: NOW,
+                world.user: None,
+            }
+            assert await work.users.many([]) == {}
 
 
 class TestSave:

@@ -42,8 +42,10 @@ class TestCreate:
         token = Person(service, service.demo.user, body["access_token"], None)
         assert {r["role_id"] for r in (await token.get("/users/me")).json()["roles"]} == {operator}
         del key["secret"]
-        assert answer.json() == key
+        whose = {"user_name": service.demo.user.display_name, "user_kind": "service"}
+        assert answer.json() == {**key, **whose}
         listed = await admin.get("/api-keys")
+        assert {key["user_name"] for key in listed.json()["items"]} >= {whose["user_name"]}
         assert "secret" not in listed.text.replace("old_secret", "")
 
     async def test_201_f8_custom_durations(self, admin: Person, service: Running) -> None:

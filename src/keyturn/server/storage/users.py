@@ -190,12 +190,10 @@ class UserRepository:
         )
         return (await self._unit.run(statement)).rowcount > 0
 
-    async def disabled(self, user_ids: Collection[str]) -> frozenset[str]:
-        """Of the users of one page of a list, say."""
-        statement = select(users.c.id).where(
-            users.c.id.in_(sorted(user_ids)), users.c.disabled_at.is_not(None)
-        )
-        return frozenset((await self._unit.run(statement)).scalars())
+    async def many(self, user_ids: Collection[str]) -> dict[str, User]:
+        """The users of one page of a list, say."""
+        statement = select(users).where(users.c.id.in_(sorted(user_ids)))
+        return {row.id: user_from(row) for row in await self._unit.run(statement)}
 
     async def save(self, user: User) -> User:
         """Raises Refusal `not_found` when the user is gone."""

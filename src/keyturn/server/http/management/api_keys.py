@@ -101,6 +101,14 @@ class KeyQuery(PageQuery):
 
 def key_view(item: ListedKey, base: str) -> dict[str, Any]:
     """A key as it is listed. `base` is what stands before its id in `href`."""
+    whose = {
+        "user_name": None if item.user is None else item.user.display_name,
+        "user_kind": None if item.user is None else item.user.kind,
+    }
+    return {**_bare_view(item, base), **whose}
+
+
+def _bare_view(item: ListedKey, base: str) -> dict[str, Any]:
     key, rotation = item.key, item.key.rotation
     return {
         "id": key.id,
@@ -129,7 +137,7 @@ def key_view(item: ListedKey, base: str) -> dict[str, Any]:
 
 def made_view(made: MadeKey, base: str) -> dict[str, Any]:
     """A key just made, with its secret: the only answer that has one."""
-    return {**key_view(ListedKey(made.key), base), "secret": made.secret}
+    return {**_bare_view(ListedKey(made.key), base), "secret": made.secret}
 
 
 def key_entity(item: ListedKey, base: str) -> Response:

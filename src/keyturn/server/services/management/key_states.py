@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from ...domain.model import ApiKey
+from ...domain.model import ApiKey, User
 from ...domain.policy import effective
 from ...domain.trail import Json
 from ..ports import Page, Transaction
@@ -37,11 +37,15 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ListedKey:
-    """A key as it is listed: its state, and the reason for it when it is not active."""
+    """A key as it is listed: its state, the reason for it when it is not active, and whose it is.
+
+    `user` is None for one that has just gone.
+    """
 
     key: ApiKey
     state: KeyState = KeyState.ACTIVE
     reason: str | None = None
+    user: User | None = None
 
 
 async def listed(tx: Transaction, key: ApiKey) -> ListedKey:
@@ -54,9 +58,9 @@ async def listed_page(tx: Transaction, home_tenant_id: str, page: Page[ApiKey]) 
     """Keys of one home, with their states, which agree with `KeyRecord.live`."""
     now = await tx.now()
     idle_timeout = effective(await tx.tenants.policies(home_tenant_id)).api_key_idle_timeout
-    disabled = await tx.users.disabled({key.user_id for key in page.items})
+    users = await tx.users.many({key.user_id for key in page.items})
     items = (
-        _listed(key, key.user_id in disabled, idle_timeout=idle_timeout, now=now)
+        _listed(key, users.get(key.user_id), idle_timeout=idle_timeout, now=now)
         for key in page.items
     )
     return Page(tuple(items), page.next)
@@ -73,18 +77,18 @@ def told(key: ApiKey) -> dict[str, Json]:
 
 
 def _listed(
-    key: ApiKey, user_disabled: bool, *, idle_timeout: int | None, now: datetime
+    key: ApiKey, user: User | None, *, idle_timeout: int | None, now: datetime
 ) -> ListedKey:
+    state, why = KeyState.ACTIVE, None
     if key.revoked_at is not None:
-        why = _REVOKED.get(key.revoked_reason, _REVOKED[REVOKED])
-        return ListedKey(key, KeyState.REVOKED, why)
-    if key.expires_at is not None and now >= key.expires_at:
-        return ListedKey(key, KeyState.EXPIRED, "Its expiry has passed.")
-    if _idle(key, idle_timeout, now):
-        return ListedKey(key, KeyState.IDLE, "It went unused for too long.")
-    if user_disabled:
-        return ListedKey(key, KeyState.USER_DISABLED, "Its user is disabled.")
-    return ListedKey(key)
+        state, why = KeyState.REVOKED, _REVOKED.get(key.revoked_reason, _REVOKED[REVOKED])
+    elif key.expires_at is not None and now >= key.expires_at:
+        state, why = KeyState.EXPIRED, "Its expiry has passed."
+    elif _idle(key, idle_timeout, now):
+        state, why = KeyState.IDLE, "It went unused for too long."
+    elif user is not None and user.disabled_at is not None:
+        state, why = KeyState.USER_DISABLED, "Its user is disabled."
+    return ListedKey(key, state, why, user)
 
 
 def _idle(key: ApiKey, policy: int | None, now: datetime) -> bool:

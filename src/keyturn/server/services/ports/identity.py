@@ -158,8 +158,8 @@ class Users(Protocol):
         """False when there is no such user. None enables it again."""
         ...
 
-    async def disabled(self, user_ids: Collection[str]) -> frozenset[str]:
-        """Those of them that are disabled."""
+    async def many(self, user_ids: Collection[str]) -> Mapping[str, User]:
+        """Those of them that there are, by id."""
         ...
 
     async def save(self, user: User) -> User:
