@@ -205,6 +205,7 @@ def wire(running: Running) -> Wired:
                 clock=clock,
                 base_path=settings.base_path,
                 origin=f"{public.scheme}://{public.netloc}",
+                base_url=settings.base_url,
             ),
         ],
     )

@@ -37,13 +37,22 @@ class Answer:
 class Operations:
     """All operations, by their ids."""
 
-    def __init__(self, operations: Sequence[Operation], doors: Doors, base_path: str) -> None:
+    def __init__(
+        self, operations: Sequence[Operation], doors: Doors, base_path: str, base_url: str
+    ) -> None:
+        """`base_url` is where clients find them, for commands that a page shows."""
+        self.base_url = base_url
         self._by_id = {operation.id: operation for operation in operations}
         self._doors = doors
         self._base_path = base_path
 
     def __getitem__(self, operation_id: str) -> Operation:
         return self._by_id[operation_id]
+
+    def takes(self, operation_id: str, parameter: str) -> bool:
+        """Whether the operation has this parameter in its URL: what a page lets one search by."""
+        query = self._by_id[operation_id].query
+        return query is not None and parameter in query.model_fields
 
     def allows(self, operation_id: str, permissions: frozenset[str]) -> bool:
         """Whether who has these permissions in a tenant is let in to the operation there."""

@@ -37,13 +37,17 @@ def console_pages(
     clock: Clock,
     base_path: str,
     origin: str,
+    base_url: str,
 ) -> list[Page]:
-    """All pages of the console, and what they load. `origin` is the public URL's."""
+    """All pages of the console, and what they load.
+
+    `origin` is the public URL's; `base_url` is where clients find the REST API.
+    """
     cookies = Cookies(https=origin.startswith("https:"))
     frame = Frame(
         signing_in=entrance.signing_in,
         callers=callers,
-        operations=Operations(operations, doors, base_path),
+        operations=Operations(operations, doors, base_path, base_url),
         templates=Templates(_assets().url, clock),
         limits=limits,
         cookies=cookies,

@@ -3,6 +3,9 @@ page say something else by a link.
 """
 
 _NOTICES = {
+    "api-key-changed": "The API key is changed. Tokens that it gave before have ended.",
+    "api-key-kept": "The secret is not shown again.",
+    "api-key-revoked": "The API key is revoked; all that it gave has ended.",
     "saved": "Saved.",
     "service-user-created": "The service user is made. Give it an API key next.",
     "service-user-deleted": "The service user and its API keys are gone.",

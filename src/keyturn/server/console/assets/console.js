@@ -46,6 +46,11 @@
     if (event.target.closest("[data-kept]")) leaving = true;
   });
 
+  // Enter in a search inside a form sends no form: what is found shows while one types.
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.matches("[data-searches]")) event.preventDefault();
+  });
+
   // A form is sent once, however often its button is pressed.
   document.addEventListener("submit", (event) => {
     const form = event.target;
