@@ -199,7 +199,7 @@ def _next_webhook(after: Any) -> ScalarSelect[Any]:
     return statement.order_by(rows.c.webhook_id).limit(1).scalar_subquery()
 
 
-def _waiting() -> Select[tuple[str, str, str]]:
+def _waiting() -> Select[Any]:
     pending = select(_next_webhook(None).label("id")).cte("pending", recursive=True)
     pending = pending.union_all(
         select(_next_webhook(pending.c.id).label("id")).where(pending.c.id.is_not(None))
