@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from keyturn.server.domain.model import InvitationState, RevocationKind, UserKind
-from keyturn.server.services.ports import AuditFilter, Slice, Transaction
+from keyturn.server.services.ports import AuditFilter, KeyFilter, Slice, Transaction
 
 #: How many items a page has by default.
 PAGE = 50
@@ -160,6 +160,7 @@ READS: dict[str, Read] = {
     "roles.in_use": lambda work, view, _: work.roles.in_use(view.role),
     "memberships.of_user": lambda work, view, _: work.memberships.of_user(view.service),
     "memberships.members": lambda work, view, part: work.memberships.members(view.tenant, part),
+    "team.members": lambda work, view, part: work.team.members(view.tenant, part),
     "memberships.member": lambda work, view, _: work.memberships.member(view.tenant, view.service),
     "memberships.administrators": lambda work, view, _: work.memberships.administrators(
         view.tenant
@@ -180,7 +181,10 @@ READS: dict[str, Read] = {
     "api_keys.get": lambda work, view, _: work.api_keys.get(view.key),
     "api_keys.at_home": lambda work, view, part: work.api_keys.at_home(view.tenant, part),
     "api_keys.at_home, of a user": lambda work, view, part: work.api_keys.at_home(
-        view.tenant, part, user_id=view.service
+        view.tenant, part, KeyFilter(user_id=view.service)
+    ),
+    "api_keys.at_home, ends next": lambda work, view, part: work.api_keys.at_home(
+        view.tenant, part, KeyFilter(revoked=False, expired=False, expires_before=_NOW)
     ),
     "api_keys.of_user": lambda work, view, part: work.api_keys.of_user(view.service, part),
     "api_keys.of_user, newest first": lambda work, view, part: work.api_keys.of_user(

@@ -14,7 +14,7 @@ from keyturn.server.domain.errors import Code
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.model import ApiKey, KeyHash, OldSecret, Rotation, UserKind
 from keyturn.server.domain.permissions import EDITOR, VIEWER
-from keyturn.server.services.ports import KeyUse, Page, Slice
+from keyturn.server.services.ports import KeyFilter, KeyUse, Page, Slice
 from keyturn.server.storage import Storage, open_storage
 from keyturn.server.storage.store import DatabaseTransaction
 from tests.contracts.storage.plans import plan
@@ -103,7 +103,7 @@ class TestPages:
         self, storage: Storage, tenant: str, user: str | None, part: Slice
     ) -> Page[ApiKey]:
         async with storage.store.transaction() as work:
-            return await work.api_keys.at_home(tenant, part, user_id=user)
+            return await work.api_keys.at_home(tenant, part, KeyFilter(user_id=user))
 
     async def test_pages_cover_a_users_keys_once_in_order(self, world: World) -> None:
         first = await _get(world, world.key)
@@ -143,7 +143,7 @@ class TestPages:
         for user, index in ((None, "home_tenant_id_id"), (world.user, "user_id_id")):
 
             def read(work: DatabaseTransaction, user: str | None = user) -> Awaitable[Page[ApiKey]]:
-                return work.api_keys.at_home(world.root, part, user_id=user)
+                return work.api_keys.at_home(world.root, part, KeyFilter(user_id=user))
 
             used = await plan(world.storage, read)
             assert f"ix_api_keys_{index}" in used

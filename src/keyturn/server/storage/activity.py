@@ -101,7 +101,7 @@ class ActivityRepository:
             .limit(at_most)
             .subquery()
         )
-        ended = select(some.c.id, func.count().over().label("all"))
+        ended = select(some.c.id, func.count().over().label("times"))
         last = (await self._unit.run(ended.order_by(some.c.id.desc()).limit(1))).first()
         if last is None:
             return 0
@@ -111,7 +111,7 @@ class ActivityRepository:
         await self._unit.run(
             statement.on_conflict_do_update(index_elements=[activity_cursor.c.id], set_=row)
         )
-        return int(last.all)
+        return int(last.times)
 
     async def counts(
         self, tenant_id: str, since: datetime, until: datetime, step: Step

@@ -4,18 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    Row,
-    Select,
-    and_,
-    case,
-    literal,
-    select,
-    true,
-    tuple_,
-)
+from sqlalchemy import ColumnElement, Row, Select, and_, case, literal, select, true, tuple_
 
 from ..domain.model import Member, Role
 from ..services.ports import Page, Slice
@@ -78,12 +67,10 @@ class TeamRepository:
         if after is not None:
             before = case((place == after[0], literal(after[1], Id)), else_=before)
             within.append(place >= after[0])
-        source: FromClause = memberships
-        found_by: list[ColumnElement[bool]] = []
+        held = select(*_PAIR).group_by(*_PAIR)
         if query:
-            source = memberships.join(users, users.c.id == memberships.c.user_id)
-            found_by = [mentions(query, users.c.display_name_folded, users.c.username_folded)]
-        held = select(*_PAIR).select_from(source).where(*found_by).group_by(*_PAIR)
+            named = mentions(query, users.c.display_name_folded, users.c.username_folded)
+            held = held.join(users, users.c.id == memberships.c.user_id).where(named)
         if self._unit.on_sqlite:
             here = and_(memberships.c.tenant_id == place, memberships.c.user_id > before)
             whole = held.join(tenant_tree, here).where(*within).order_by(*_PAIR)
