@@ -34,7 +34,8 @@ class TeamRepository:
             return Page(())
         wanted = select(users).where(users.c.id.in_({user_id for _, user_id in found.items}))
         by_id = {row.id: user_from(row) for row in await self._unit.run(wanted)}
-        held = await self._roles(tuple_(*_PAIR).in_(found.items))
+        # Not by pairs: of their list PostgreSQL makes nothing that an index answers.
+        held = await self._roles({pair[0] for pair in found.items}, by_id)
         items = [
             TeamMember(pair[0], Member(by_id[pair[1]], by_name(held[pair])))
             for pair in found.items
@@ -46,10 +47,8 @@ class TeamRepository:
         self, tenant_ids: Collection[str], user_ids: Collection[str]
     ) -> Mapping[str, Sequence[tuple[str, Role]]]:
         """By the users' own rows, which are few."""
-        theirs = memberships.c.user_id.in_(sorted(user_ids))
-        here = memberships.c.tenant_id.in_(sorted(tenant_ids))
         by_user: defaultdict[str, list[tuple[str, Role]]] = defaultdict(list)
-        for (tenant_id, user_id), found in (await self._roles(and_(theirs, here))).items():
+        for (tenant_id, user_id), found in (await self._roles(tenant_ids, user_ids)).items():
             by_user[user_id] += [(tenant_id, role) for role in found]
         return by_user
 
@@ -90,12 +89,17 @@ class TeamRepository:
             .limit(part.limit + 1)
         )
 
-    async def _roles(self, wanted: ColumnElement[bool]) -> Mapping[tuple[str, str], Sequence[Role]]:
+    async def _roles(
+        self, tenant_ids: Collection[str], user_ids: Collection[str]
+    ) -> Mapping[tuple[str, str], Sequence[Role]]:
         held_in = memberships.c.tenant_id.label("held_in")
         statement = (
             select(held_in, memberships.c.user_id, roles)
             .join(roles, roles.c.id == memberships.c.role_id)
-            .where(wanted)
+            .where(
+                memberships.c.user_id.in_(sorted(user_ids)),
+                memberships.c.tenant_id.in_(sorted(tenant_ids)),
+            )
         )
         held: defaultdict[tuple[str, str], list[Role]] = defaultdict(list)
         for row in await self._unit.run(statement):
