@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from keyturn.server.domain.model import (
     UserKind,
 )
 from keyturn.server.parts import open_parts
+from keyturn.server.revocation import open_revocation_list
 from keyturn.server.services.bootstrap import Demo, make_demo
 from keyturn.server.services.ports import NewKey
 from keyturn.server.settings import Settings
@@ -239,6 +241,8 @@ def _patience() -> Iterator[None]:
         patch.setattr(engine, "CONNECT_SECONDS", PATIENCE)
         patch.setattr(engine, "IDLE_SECONDS", PATIENCE)
         patch.setattr(lookup_postgres, "LOOKUP_SECONDS", PATIENCE)
+        patient = partial(open_revocation_list, database_timeout=PATIENCE)
+        patch.setattr(wiring, "open_revocation_list", patient)
         yield
 
 
