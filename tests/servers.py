@@ -14,8 +14,10 @@ import atexit
 import contextlib
 import ctypes
 import importlib
+import itertools
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -481,10 +483,29 @@ def end_process(process: subprocess.Popen[bytes], number: signal.Signals) -> Non
             process.wait(STOP_SECONDS)
 
 
+def _ports() -> Iterator[int]:
+    """This process's own, again and again.
+
+    Below those that systems give to whoever asks for any, and to outgoing connections: so a port
+    stays its server's while that one is away. Each of xdist's workers has others.
+    """
+    worker = re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or "9"
+    first = 11_000 + int(worker) % 10 * 2_000
+    ports = list(range(first, first + 2_000))
+    random.shuffle(ports)  # others may run their tests on this machine, too
+    return itertools.cycle(ports)
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on, and that is not given out soon again."""
+    while True:
+        port = next(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _runnable(path: Path) -> bool:

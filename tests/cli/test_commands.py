@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import keyturn
 from keyturn.cli.root import app
 from tests.cli.conftest import PATIENCE, Run
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, free_port
 from tests.unit.revocation.redis_process import RedisProcess
 
 HEAVY = ("typer", "rich", "starlette", "sqlalchemy", "uvicorn", "pydantic", "authlib")
@@ -38,12 +38,6 @@ def settings(tmp_path: Path) -> dict[str, str]:
         "master_secret": secrets.token_urlsafe(32),
         "metrics_port": "0",  # tests run side by side
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 class TestVersion:

@@ -12,9 +12,15 @@ from typing import Any
 import redis
 from redis.asyncio import Redis
 
-from tests.servers import ServerError, bundled_redis, die_with_parent, installed_redis
+from tests.servers import (
+    ServerError,
+    bundled_redis,
+    die_with_parent,
+    free_port,
+    installed_redis,
+)
 
-START_SECONDS = 10.0
+START_SECONDS = 30.0
 
 
 class RedisProcess:
@@ -23,9 +29,7 @@ class RedisProcess:
     def __init__(self, directory: Path, *options: str) -> None:
         self._directory = directory
         self._options = options
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
