@@ -259,3 +259,57 @@ class TestRevoke:
         page = await console.page(f"/api-keys/{key['id']}")
         assert "/revoke" in page
         assert f"{key['id']}/edit" not in page
+
+
+class TestServiceUser:
+    async def test_is_made_with_its_first_key(self, console: Console) -> None:
+        fields = {
+            "name": "exporter",
+            "role_id": VIEWER.id,
+            "with_key": "on",
+            "api_key.name": "first",
+            "api_key.expires_in": "604800",
+            "api_key.networks": "127.0.0.0/8",
+        }
+        answer = await console.post("/service-users/new", fields)
+        assert answer.status_code == 200
+        [secret] = _SECRET.findall(answer.text)
+        [user] = (await console.rest.get("/service-users?query=exporter")).json()["items"]
+        assert (await exchange(console.service, secret, user["email"])).status_code == 200
+        page = await console.page(f"/service-users/{user['id']}")
+        assert "viewer</span>" in page
+        assert "first" in page
+
+    async def test_says_at_the_field_of_the_key_what_is_wrong(self, console: Console) -> None:
+        good = {"name": "exporter", "role_id": VIEWER.id, "with_key": "on", "api_key.name": "k"}
+        for wrong, at in [
+            ({"api_key.name": ""}, "api_key.name"),
+            ({"api_key.networks": "nowhere"}, "api_key.networks"),
+            ({"api_key.expires_in": "at"}, "api_key.expires_at"),
+            ({"api_key.expires_in": "soon"}, "api_key.expires_in"),
+        ]:
+            answer = await console.post("/service-users/new", {**good, **wrong})
+            assert answer.status_code == 400, wrong
+            assert f'id="e-{at}"' in answer.text, wrong
+        assert not (await console.rest.get("/service-users?query=exporter")).json()["items"]
+
+    async def test_is_found_by_name_and_below(self, console: Console) -> None:
+        await robot(console, name="gamma ray")
+        below = await console.service.add_tenant("Site <7>", console.tenant)
+        body = {"name": "delta", "role_id": VIEWER.id}
+        await console.rest.post("/service-users", body, headers={"x-tenant-id": below.id})
+        page = await console.page("/service-users?query=GAMMA")
+        assert "gamma ray" in page
+        assert "delta" not in page
+        assert "viewer</span>" in page
+        team = await console.page("/service-users?below=1&query=delta")
+        assert "Site &lt;7&gt;" in team
+        assert f"/console/t/{below.id}/service-users/" in team
+
+    async def test_that_is_deleted_takes_its_keys_along(self, console: Console) -> None:
+        user = await robot(console)
+        for number in range(12):
+            await key_of(console, user, name=f"key {number:02}")
+        page = await console.page(f"/service-users/{user['id']}/delete")
+        assert page.count("API key key ") == 10
+        assert "2 more API keys" in page

@@ -49,11 +49,6 @@ class Operations:
     def __getitem__(self, operation_id: str) -> Operation:
         return self._by_id[operation_id]
 
-    def takes(self, operation_id: str, parameter: str) -> bool:
-        """Whether the operation has this parameter in its URL: what a page lets one search by."""
-        query = self._by_id[operation_id].query
-        return query is not None and parameter in query.model_fields
-
     def allows(self, operation_id: str, permissions: frozenset[str]) -> bool:
         """Whether who has these permissions in a tenant is let in to the operation there."""
         access = self._by_id[operation_id].access

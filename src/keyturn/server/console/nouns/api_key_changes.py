@@ -48,7 +48,7 @@ async def edit(visit: Visit) -> Response:
     form, path = visit.form, {"key_id": visit.path("key_id")}
     if key_fields.is_search(form):
         return await _edit_form(visit)
-    key = await visit.get("getApiKey", query=None, **path)
+    key = (await visit.ask("getApiKey", path=path)).data
     try:
         change = _changes(key, form)
         await visit.ask("changeApiKey", path=path, body=change, if_match=form.or_none("etag"))

@@ -26,12 +26,9 @@ async def ask_new(visit: Visit) -> Response:
     user_id = visit.asked("user_id")
     if user_id:
         return await _form(visit, user_id)
-    query: dict[str, object] = {"cursor": visit.asked("cursor")}
-    searched = visit.operations.takes("listServiceUsers", "query")
-    if searched:
-        query["query"] = visit.asked("query")
+    query = {"cursor": visit.asked("cursor"), "query": visit.asked("query")[:128]}
     page = await visit.get_if("listServiceUsers", query=query)
-    return visit.render("api_keys/whose.html", page=page, searched=searched)
+    return visit.render("api_keys/whose.html", page=page)
 
 
 async def create(visit: Visit) -> Response:

@@ -22,6 +22,12 @@ _STATES = (
 )
 _EXPIRES = (("", "Whenever they expire"), ("7", "Expire within 7 days"), ("30", "Within 30 days"))
 _UNUSED = (("", "However they are used"), ("30", "Unused for 30 days"), ("90", "For 90 days"))
+#: What the list may be narrowed by: parameter of the page, what it is called, what to choose from.
+_FILTERS = (
+    ("state", "State", _STATES),
+    ("expires", "Expiry", _EXPIRES),
+    ("unused", "Use", _UNUSED),
+)
 
 
 def views() -> list[View]:
@@ -36,21 +42,20 @@ def views() -> list[View]:
 
 async def everyone(visit: Visit) -> Response:
     """The keys at home in the tenant, or those of one user."""
-    filters = _filters(visit)
-    asked = {name: visit.asked(name) for name in ("user_id", *(name for name, _, _ in filters))}
+    asked = {name: visit.asked(name) for name in ("user_id", *(name for name, _, _ in _FILTERS))}
     now = visit.templates.now()
-    query: dict[str, object] = {
+    query = {
         "cursor": visit.asked("cursor"),
         "user_id": asked["user_id"],
-        "state": asked.get("state"),
+        "state": asked["state"],
     }
-    if days := _days(asked.get("expires")):
+    if days := _days(asked["expires"]):
         query["expires_before"] = iso(now + timedelta(days=days))
-    if days := _days(asked.get("unused")):
+    if days := _days(asked["unused"]):
         query["unused_since"] = iso(now - timedelta(days=days))
     page = await visit.get("listApiKeys", query=query)
     whose = await names.person(visit, asked["user_id"]) if asked["user_id"] else {}
-    return visit.render("api_keys/all.html", page=page, filters=filters, asked=asked, whose=whose)
+    return visit.render("api_keys/all.html", page=page, filters=_FILTERS, asked=asked, whose=whose)
 
 
 async def one(visit: Visit) -> Response:
@@ -112,19 +117,5 @@ async def _live_sessions(visit: Visit, key: Document) -> str:
     return f"{told['count']}{' or more' if told['more'] else ''}"
 
 
-def _filters(visit: Visit) -> list[tuple[str, str, tuple[tuple[str, str], ...]]]:
-    """What the list may be narrowed by: parameter, what it is called, what to choose from."""
-    offered = (
-        ("state", "state", "State", _STATES),
-        ("expires_before", "expires", "Expiry", _EXPIRES),
-        ("unused_since", "unused", "Use", _UNUSED),
-    )
-    return [
-        (name, label, options)
-        for parameter, name, label, options in offered
-        if visit.operations.takes("listApiKeys", parameter)
-    ]
-
-
-def _days(text: str | None) -> int:
+def _days(text: str) -> int:
     return int(text) if text in ("7", "30", "90") else 0

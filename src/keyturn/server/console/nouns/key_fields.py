@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..api import Document
-from ..forms import Form
+from ..forms import Faults, Form
 from ..visit import Visit
 from .names import called
 
@@ -29,6 +29,9 @@ IDLE = (
 )
 #: Radio buttons of the endpoints.
 ALL, LISTED = "all", "listed"
+#: What stands before the names of the fields of a key that is made together with its user.
+FIRST = "api_key."
+_OWN = frozenset({"networks", "expires_at", "expires_in"})
 #: Endpoints that one search lists.
 _FOUND = 50
 #: Longest form, in bytes: a box for each of 500 endpoints, which has its path in it.
@@ -68,6 +71,28 @@ def is_search(form: Form) -> bool:
     if form.flag("find"):
         return True
     return not form.flag("go") and form.text("endpoint_query") != form.text("endpoint_shown")
+
+
+def first_key(form: Form) -> Document | None:
+    """The key that is made together with its user; None without. Raises as `expiring`."""
+    if not form.flag("with_key"):
+        return None
+    return {
+        "name": form.text(f"{FIRST}name"),
+        "networks": networks(form, FIRST),
+        **expiring(form, FIRST),
+    }
+
+
+def of_first_key(faults: Faults) -> Faults:
+    """Faults of a key that was asked for inside something else, at the fields of that form.
+
+    The services name a key's fields as if it were asked for alone.
+    """
+    named = {
+        FIRST + at if at.partition(".")[0] in _OWN else at: t for at, t in faults.fields.items()
+    }
+    return Faults(faults.summary, named)
 
 
 @dataclass(frozen=True, slots=True)

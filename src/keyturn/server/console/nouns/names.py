@@ -15,7 +15,7 @@ _PAGES = 5
 async def found(visit: Visit, operation_id: str, /, **path: str) -> Document:
     """What there is; an empty document for what is gone, elsewhere, or not the person's to see."""
     try:
-        return await visit.get_if(operation_id, query=None, **path)
+        return (await visit.ask(operation_id, path=path)).data if visit.may(operation_id) else {}
     except Refusal as refusal:
         if refusal.code is not Code.NOT_FOUND:
             raise
