@@ -187,7 +187,6 @@ def wire(running: Running) -> Wired:
     ]
     limits = Limits(addresses, running.throttling)
     doors = Doors(callers, limits, settings.max_body)
-    public = urlsplit(settings.public_url)
     surface = Surface(
         operations,
         published,
@@ -195,7 +194,7 @@ def wire(running: Running) -> Wired:
         base_path=settings.base_path,
         issuer_path=urlsplit(settings.issuer).path,
         pages=[
-            *reference_pages(settings.base_path, public.path),
+            *reference_pages(settings.base_path, urlsplit(settings.public_url).path),
             *console_pages(
                 operations=operations,
                 doors=doors,
@@ -204,7 +203,7 @@ def wire(running: Running) -> Wired:
                 limits=limits,
                 clock=clock,
                 base_path=settings.base_path,
-                origin=f"{public.scheme}://{public.netloc}",
+                origin=settings.public_origin,
                 base_url=settings.base_url,
             ),
         ],

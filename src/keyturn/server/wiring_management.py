@@ -11,6 +11,7 @@ from .services.management.changes import Changes
 from .services.management.explaining import Explaining
 from .services.management.imports import Imports
 from .services.management.invitations import InvitationManagement
+from .services.management.letters import Letters
 from .services.management.members import MemberManagement
 from .services.management.own_keys import OwnKeys
 from .services.management.people import PeopleManagement
@@ -43,8 +44,11 @@ def wire_management(
             store,
             changes,
             lookup,
-            mailer,
-            f"{settings.base_url}/invitations/accept",
+            Letters(
+                mailer,
+                page=f"{settings.public_origin}/console/invitation",
+                api=f"{settings.base_url}/invitations/accept",
+            ),
         ),
         catalogue=catalogue,
         imports=Imports(changes),

@@ -126,6 +126,9 @@ class TestInvite:
         assert "acme" in mail.subject
         for said in (body["code"], admin.user.username, "viewer", "acme", "/invitations/accept"):
             assert said in mail.text
+        # The link leads to the page of the console; no server is told what stands behind the #.
+        origin = admin.service.settings.public_origin
+        assert f"\n    {origin}/console/invitation#code={body['code']}\n" in mail.text
         assert body["code"] not in repr(mail)
 
     async def test_201_though_the_mail_server_is_down(self, admin: Person, outbox: Outbox) -> None:

@@ -88,7 +88,7 @@ class Frame:
     def _endpoint(self, view: View) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request, address: str | None) -> Response:
             request.scope[OWN_POLICY] = True
-            visit = Visit(request, address, self._operations, self._templates)
+            visit = Visit(request, address, self._operations, self._templates, self._origin)
             response = await self._shown(view, visit)
             response.headers["Content-Security-Policy"] = POLICY
             return response

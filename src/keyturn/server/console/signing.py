@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from ..domain.errors import Code, Refusal
+from ..domain.errors import Refusal
 from ..services.signing_in import Browser, CodeNeeded, SignedIn, SigningIn
 from .cookies import Cookies
 from .forms import Faults, faults_of
@@ -97,19 +97,30 @@ class SigningPages:
     async def accept(self, visit: Visit) -> Response:
         """Accepts it. Whoever has an account gives its password, all others choose one."""
         form = visit.form
-        body = {
-            "code": form.text("code"),
+        is_new = form.text("account") != "known"
+        # Without the script the link is pasted, and some paste all of it.
+        body: dict[str, str] = {
+            "code": form.text("code").rpartition("code=")[2],
             "password": form.exact("password"),
-            "name": form.or_none("name"),
         }
-        try:
-            answer = await visit.ask("acceptInvitation", body=body)
-        except Refusal as refusal:
-            if refusal.code is not Code.INVALID_REQUEST:
-                raise
-            visit.faults = faults_of(refusal)
+        if is_new and form.text("name"):
+            body["name"] = form.text("name")
+        if is_new and form.exact("again") != form.exact("password"):
+            visit.faults = Faults("The passwords differ.", {"again": "differs from the first"})
             return visit.render("invitation.html", 400)
-        return visit.render("invitation_accepted.html", joined=answer.data)
+        try:
+            joined = (await visit.ask("acceptInvitation", body=body)).data
+        except Refusal as refusal:
+            visit.refused(refusal)
+            return visit.render("invitation.html", 400)
+        here = None if visit.arrival is None else visit.arrival.token.user_id
+        return visit.render(
+            "invitation_accepted.html",
+            joined=joined,
+            to=f"{ROOT}/t/{joined['invitation']['tenant_id']}",
+            is_here=here == joined["user"]["id"],
+            other_is_here=here not in (None, joined["user"]["id"]),
+        )
 
     async def sign_out(self, visit: Visit) -> Response:
         """Ends the sign-in, here and on the server."""

@@ -27,13 +27,15 @@ class Visit:
     """One request of the console.
 
     `arrival` is who signed in, `here` that person in the tenant of the page; None: nobody did, or
-    the page is of no tenant. `csrf` is what forms carry. `is_root`: the tenant is the platform.
+    the page is of no tenant. `origin` is the public URL's, for links that people send on. `csrf` is
+    what forms carry. `is_root`: the tenant is the platform.
     """
 
     request: Request
     address: str | None
     operations: Operations
     templates: Templates
+    origin: str = ""
     cookie: str = field(default="", repr=False)
     arrival: Arrival | None = None
     here: TenantCaller | None = None
@@ -165,6 +167,7 @@ class Visit:
         ends: Sequence[str] = (),
         note: str = "",
         fields: Mapping[str, str] | None = None,
+        status: int = 200,
     ) -> Response:
         """The page that asks before a destructive act, and says what it `ends`.
 
@@ -172,6 +175,7 @@ class Visit:
         """
         return self.render(
             "confirm.html",
+            status,
             title=title,
             ends=ends,
             note=note,

@@ -6,6 +6,7 @@ is declared in a module of its own.
 """
 
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
@@ -56,6 +57,12 @@ class Settings(Observing, Leaks, Telling, Browsers, Limiting, Bounds, Tokens, St
     def base_url(self) -> str:
         """What all routes stand below, for clients."""
         return self.public_url + self.base_path
+
+    @property
+    def public_origin(self) -> str:
+        """Where the console stands: the public URL without its path."""
+        url = urlsplit(self.public_url)
+        return f"{url.scheme}://{url.netloc}"
 
     @property
     def rates(self) -> dict[str, Rate | None]:

@@ -15,9 +15,10 @@ from ...domain.errors import Code, Refusal, conflict, invalid_request, not_found
 from ...domain.ids import SECRET_LETTERS, base62, new_id
 from ...domain.model import Invitation, InvitationState, Role, User, UserKind
 from ..callers import OwnCaller, TenantCaller
-from ..ports import KeyLookup, Mail, Mailer, Page, Slice, Store, Transaction
+from ..ports import KeyLookup, Page, Slice, Store, Transaction
 from .changes import Changes, Once
 from .delegation import bounds_of
+from .letters import Letters
 from .offers import Offer, OfferState, answered, end, needs_code, offer_of, offered_to, offers_of
 from .standing import home_service_user, need_standing, role_to_give
 
@@ -45,15 +46,11 @@ def code_hash(code: str) -> bytes:
 class InvitationManagement:
     """Offers of the caller's tenant; the caller's own; those to its service users."""
 
-    def __init__(
-        self, store: Store, changes: Changes, lookup: KeyLookup, mailer: Mailer, accept_url: str
-    ) -> None:
-        """`accept_url` is where people send a code, and stands in their mails."""
+    def __init__(self, store: Store, changes: Changes, lookup: KeyLookup, letters: Letters) -> None:
         self._store = store
         self._changes = changes
         self._lookup = lookup
-        self._mailer = mailer
-        self._accept_url = accept_url
+        self._letters = letters
 
     # --- the tenant's ---------------------------------------------------------------------
 
@@ -225,37 +222,7 @@ class InvitationManagement:
             return False
         if invitee is not None and invitee.kind is UserKind.SERVICE:
             return False
-        text = _TEXT.format(
-            inviter=caller.username,
-            tenant=offer.tenant_name,
-            role=offer.role_name,
-            code=invited.code,
-            url=self._accept_url,
-            until=f"{offer.invitation.expires_at:%Y-%m-%d %H:%M} UTC",
-        )
-        subject = f"Invitation to {offer.tenant_name}"
-        return await self._mailer.send(Mail(to=to, subject=subject, text=text))
-
-
-_TEXT = """\
-{inviter} invites you to {tenant}, as {role}.
-
-Your code, good for one answer until {until}:
-
-    {code}
-
-To accept, choose a password and send both:
-
-    POST {url}
-    Content-Type: application/json
-
-    {{"code": "{code}", "password": "…"}}
-
-Whoever has a password here already, sends that one. With an API key, the invitation can also be
-accepted, with the code, or declined, in the list of your own invitations.
-
-If you did not expect this, do nothing: nothing happens.
-"""
+        return await self._letters.invite(caller.username, offer, invited.code)
 
 
 async def self_of(tx: Transaction, caller: OwnCaller) -> User:
