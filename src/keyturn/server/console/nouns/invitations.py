@@ -37,7 +37,7 @@ async def everyone(visit: Visit) -> Response:
         "invitations/all.html",
         page=page,
         state=state,
-        states=_STATES,
+        states=(*_STATES, "all"),
         searched=searched,
         people=await _people(visit) if page["items"] else {},
     )

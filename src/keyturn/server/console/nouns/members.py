@@ -126,9 +126,7 @@ async def _ask_take(visit: Visit, status: int = 200) -> Response:
 
 async def _leaving(visit: Visit, member: Document) -> tuple[list[str], str]:
     """What ends when a member goes, and what to know beside that."""
-    ends = [
-        f"all access tokens and sessions of {member['email']}, as far as they are of this tenant"
-    ]
+    ends = [f"all access tokens of {member['email']} of today: new ones open nothing here"]
     if member["user_id"] == visit.tenant.user_id:
         ends.append("your own way into this tenant: this is you")
     if member["kind"] == "service":
