@@ -14,6 +14,12 @@ _NOTICES = {
     "role-deleted": "The role is gone, and nobody holds it.",
     "role-given": "The role is given. It works at once.",
     "role-taken": "The role is taken away.",
+    "deliveries-retried": "Dead deliveries are tried again, the oldest first, 100 at once.",
+    "delivery-retried": "The delivery is tried again.",
+    "endpoint-created": "The endpoint is registered.",
+    "endpoint-deleted": "The endpoint is gone from the catalogue.",
+    "resource-server-created": "The resource server is registered: tokens can be asked for it.",
+    "resource-server-deleted": "The resource server is gone: nobody gets a token for it any more.",
     "saved": "Saved.",
     "service-user-created": "The service user is made. Give it an API key next.",
     "service-user-deleted": "The service user and its API keys are gone.",
@@ -25,6 +31,14 @@ _NOTICES = {
     "signing-key-revoked": "The key is gone; what it signed is refused.",
     "signing-key-rotated": "The next key signs now.",
     "tokens-ended": "All that was given out until now has ended.",
+    "tenant-created": "The tenant is made.",
+    "tenant-deleted": "The tenant is gone.",
+    "tenant-resumed": "The tenant works again.",
+    "tenant-suspended": "The tenant is suspended; its tokens have ended.",
+    "webhook-deleted": "The webhook and its deliveries are gone.",
+    "webhook-disabled": "The webhook is disabled: it is told nothing.",
+    "webhook-enabled": "The webhook is told of what happens from now on.",
+    "webhook-tested": "A test is on its way. What becomes of it stands below.",
 }
 
 

@@ -17,6 +17,8 @@ from . import (
     sessions,
     signing_keys,
     tenants,
+    webhook_deliveries,
+    webhooks,
 )
 
 
@@ -38,4 +40,6 @@ def noun_views() -> list[View]:
         *sessions.views(),
         *signing_keys.views(),
         *tenants.views(),
+        *webhook_deliveries.views(),
+        *webhooks.views(),
     ]
