@@ -184,7 +184,9 @@ READS: dict[str, Read] = {
         view.tenant, part, KeyFilter(user_id=view.service)
     ),
     "api_keys.at_home, ends next": lambda work, view, part: work.api_keys.at_home(
-        view.tenant, part, KeyFilter(revoked=False, expired=False, expires_before=_NOW)
+        view.tenant,
+        part,
+        KeyFilter(revoked=False, expired=False, expires_before=_NOW + timedelta(days=30)),
     ),
     "api_keys.of_user": lambda work, view, part: work.api_keys.of_user(view.service, part),
     "api_keys.of_user, newest first": lambda work, view, part: work.api_keys.of_user(
