@@ -24,7 +24,7 @@ def filtered(statement: Select[Any], wanted: KeyFilter) -> Select[Any]:
         ended = and_(key.expires_at.is_not(None), key.expires_at <= _NOW)
         never = key.expires_at.is_(None)
         if wanted.expires_before is not None:
-            statement = statement.where(_is(key.expires_at <= db_now(), wanted.expired))
+            statement = statement.where(_is(key.expires_at <= _NOW, wanted.expired))
         else:
             goes_on = or_(never, key.expires_at > _NOW)
             statement = statement.where(ended if wanted.expired else goes_on)
