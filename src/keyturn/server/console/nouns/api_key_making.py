@@ -57,8 +57,11 @@ async def create(visit: Visit) -> Response:
 
 
 def show_secret(visit: Visit, key: Document, user: Document, title: str) -> Response:
-    """The page that has a key's secret: it is in this answer, and in no other."""
-    who = visit.operations.base_url, user["email"], key["secret"]
+    """The page that has a key's secret: it is in this answer, and in no other.
+
+    `user` is empty for who may not read users: then the commands want a username.
+    """
+    who = visit.operations.base_url, user.get("email", "USERNAME"), key["secret"]
     return visit.render(
         "api_keys/secret.html",
         title=title,
