@@ -8,8 +8,8 @@ from tests.browser.serving import Person, Served
 
 
 def sign_in(page: Page, served: Served, who: Person) -> None:
-    """From the first page on, with email and password."""
-    page.goto(f"{served.base_url}/console")
+    """With email and password, to the person's tenants."""
+    page.goto(f"{served.base_url}/console/tenants")
     page.get_by_label("Email").fill(who.email)
     page.get_by_label("Password").fill(who.password)
     page.get_by_role("button", name="Sign in").click()
