@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
 from keyturn.server.domain.permissions import VIEWER
+from tests.http.conftest import Running
 from tests.http.console.conftest import PASSWORD, Console, sign_in
 
 
@@ -33,3 +39,20 @@ class TestServiceUsers:
         assert "robot &lt;b&gt;" in text
         page = await console.page("/service-users")
         assert "robot &lt;b&gt;" in page
+
+
+class TestGuessing:
+    async def test_is_counted_by_address_and_stops_the_right_password(
+        self, start: Callable[..., Any]
+    ) -> None:
+        service: Running = await start(limit_failures_per_address="5/minute")
+        async with httpx.AsyncClient(
+            transport=service.client._transport, base_url=service.settings.public_url
+        ) as client:
+            for number in range(5):
+                answer = await sign_in(client, f"nobody{number}@example.com", PASSWORD)
+            assert answer.status_code in (401, 429)
+            answer = await client.get("/console/sign-in")
+            assert answer.status_code == 429
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "text/html" in answer.headers["content-type"]

@@ -3,9 +3,10 @@
 from starlette.responses import Response
 
 from ..domain.errors import Refusal
+from ..http.limits import NAMED
 from ..services.signing_in import Browser, CodeNeeded, SignedIn, SigningIn
 from .cookies import Cookies
-from .forms import Faults, faults_of
+from .forms import Faults
 from .frame import SIGN_IN, View, safe_next
 from .visit import ROOT, Visit, see_other
 
@@ -41,12 +42,13 @@ class SigningPages:
         """Judges a password."""
         form = visit.form
         wanted = safe_next(form.text("next"))
+        visit.request.scope[NAMED] = form.text("username")
         try:
             result = await self._signing_in.by_password(
                 form.text("username"), form.exact("password"), _browser(visit)
             )
         except Refusal as refusal:
-            visit.faults = Faults(refusal.public)
+            visit.refused(refusal)
             return visit.render("sign_in.html", 401, next=wanted)
         if isinstance(result, CodeNeeded):
             return visit.render("sign_in_code.html", step=result.step, next=wanted)
@@ -59,7 +61,7 @@ class SigningPages:
         try:
             result = await self._signing_in.by_code(step, form.text("code"), _browser(visit))
         except Refusal as refusal:
-            visit.faults = Faults(refusal.public)
+            visit.refused(refusal)
             if refusal.field == "step":  # too late: from the beginning
                 return visit.render("sign_in.html", 401, next=wanted)
             return visit.render("sign_in_code.html", 401, step=step, next=wanted)
@@ -83,7 +85,7 @@ class SigningPages:
                 _browser(visit),
             )
         except Refusal as refusal:
-            visit.faults = faults_of(refusal)
+            visit.refused(refusal)
             return visit.render("first_password.html", 400)
         return self._let_in(result, ROOT)
 

@@ -9,7 +9,8 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..domain.errors import Refusal
+from ..domain.errors import Guessed, Refusal
+from ..http.limits import FAILED
 from ..services.callers import Arrival, TenantCaller
 from .api import Answer, Document, Operations, Query, answer_of
 from .forms import AT_THE_FORM, ONCE, Faults, Form, faults_of
@@ -201,6 +202,8 @@ class Visit:
         """A form was refused: it is shown again and says why. Raises what no form can mend."""
         if refusal.code not in AT_THE_FORM:
             raise refusal
+        if isinstance(refusal, Guessed):  # it is counted, though it is answered with a page
+            self.request.scope[FAILED] = True
         self.faults = faults_of(refusal)
 
 
