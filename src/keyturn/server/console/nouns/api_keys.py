@@ -78,15 +78,12 @@ async def one(visit: Visit) -> Response:
 async def ask_revoke(visit: Visit) -> Response:
     """Asks, and says what it ends."""
     key = await visit.get("getApiKey", key_id=visit.path("key_id"))
-    used = f"last used {visit.ago(key['last_used_at'])}"
-    if key["last_used_from"]:
-        used += f" from {key['last_used_from']}"
     live = await _live_sessions(visit, key)
     at = f"/api-keys/{key['id']}"
     return visit.confirm(
         f"Revoke {key['name']}?",
         ends=[
-            f"the API key of {key['user_name']}, {used}; used {key['use_count']:,} times in all",
+            f"the API key of {key['user_name']}, {_used(visit, key)}",
             f"its live sessions: {live}" if live else "all its sessions",
             "the access tokens that it gave, on every resource server, within a second",
         ],
@@ -103,6 +100,14 @@ async def revoke(visit: Visit) -> Response:
     key_id = visit.path("key_id")
     await visit.ask("revokeApiKey", path={"key_id": key_id})
     return visit.to(f"/api-keys/{key_id}", "api-key-revoked")
+
+
+def _used(visit: Visit, key: Document) -> str:
+    if key["last_used_at"] is None:
+        return "never used"
+    where = f" from {key['last_used_from']}" if key["last_used_from"] else ""
+    count = "once" if key["use_count"] == 1 else f"{key['use_count']:,} times"
+    return f"last used {visit.ago(key['last_used_at'])}{where}; used {count} in all"
 
 
 async def _live_sessions(visit: Visit, key: Document) -> str:
