@@ -113,11 +113,12 @@ class TestOne:
     ) -> None:
         monkeypatch.setattr(rules, "BACK_OFF", (0,))
         at = await made(console, receiver)
-        for again in (f"{at}/test", "one", f"{at}/retry"):
-            receiver.answers[:] = [status(500)] * 2
-            if again == "one":
-                [again] = re.findall(rf"{at}/deliveries/[\w-]+/retry", page)
-            await console.done(again, form=at)
+        receiver.usual = status(500)
+        await console.done(f"{at}/test", form=at)
+        page = await tried(console, at, "dead")
+        [again] = re.findall(rf"{at}/deliveries/[\w-]+/retry", page)
+        for path in (again, f"{at}/retry"):
+            assert "tried again" in await console.done(path, form=at)
             page = await tried(console, at, "dead")
         assert len(receiver.got) == 6
         assert "500" in page

@@ -282,6 +282,12 @@ class TestPolicy:
         assert effective["max_api_key_lifetime"] == 86_400
         assert effective["offboarding"] == "disable"
         assert effective["single_token"] is True
+        by = answer.json()["settled_by"]
+        platform = service.demo.platform.tenant
+        above = {"tenant_id": platform.id, "tenant_name": platform.name}
+        assert by["max_api_key_lifetime"] == by["offboarding"] == above
+        assert by["single_token"]["tenant_id"] == service.acme
+        assert by["max_api_keys"] is None
 
     @pytest.mark.parametrize(
         "body",

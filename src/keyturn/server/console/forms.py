@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
 from ..domain.errors import Code, Refusal, invalid_request
-from ..http.body import FORM, Malformed, read_raw
+from ..http.body import FORM, LARGE, Malformed, in_turn, read_raw
 
 #: Fields of one form: the longest have a box for each of many endpoints.
 MAX_FIELDS = 2_000
@@ -59,9 +60,15 @@ class Form:
 async def read_form(request: Request, max_body: int) -> Form:
     """The form in a request's body, of at most `max_body` bytes.
 
-    Raises Refusal `body_too_large`, `unsupported_media_type`, or `invalid_request`.
+    Raises Refusal `body_too_large`, `unsupported_media_type`, or `invalid_request`;
+    Unavailable when too many large ones are being parsed.
     """
     body = await read_raw(request, max_body, FORM)
+    parse = partial(_parsed, body)
+    return parse() if len(body) <= LARGE else await in_turn(parse)
+
+
+def _parsed(body: bytes) -> Form:
     try:
         pairs = parse_qsl(
             body.decode(),

@@ -1,6 +1,6 @@
 """A tenant's policy: what its administrators settle, and how policies along the tree add up."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -59,6 +59,27 @@ def effective(chain: Iterable[Policy]) -> Policy:
     }
     kept = {name: value for name, value in settled.items() if value is not None}
     return Policy(**{**{f.name: getattr(DEFAULTS, f.name) for f in fields(Policy)}, **kept})
+
+
+def settled_by(chain: Sequence[Policy]) -> dict[str, int | None]:
+    """Whose rules hold, of a tenant's own policy and those of its ancestors, the root's last.
+
+    The place in `chain` of the policy that settled what holds; None: the default does. Where
+    several settled it alike it is the highest one: while it stands nobody below gets out of it.
+    """
+    holds = effective(chain)
+    return {
+        rule.name: max(
+            (
+                place
+                for place, policy in enumerate(chain)
+                if getattr(policy, rule.name) is not None
+                and getattr(policy, rule.name) == getattr(holds, rule.name)
+            ),
+            default=None,
+        )
+        for rule in fields(Policy)
+    }
 
 
 def _order(value: Offboarding) -> int:

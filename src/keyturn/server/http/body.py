@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 from urllib.parse import unquote_plus
 
@@ -28,6 +29,7 @@ PARSE_WAIT = 10.0
 _parser = ThreadPoolExecutor(1, "large-bodies")
 
 Model = TypeVar("Model", bound=BaseModel)
+Parsed = TypeVar("Parsed")
 
 FORM = b"application/x-www-form-urlencoded"
 JSON = b"application/json"
@@ -67,10 +69,17 @@ async def read_json(request: Request, model: type[Model], max_body: int) -> tupl
     body = await _read(request, max_body)
     if len(body) <= LARGE:
         return body, _modelled(model, body)
+    return body, await in_turn(partial(_modelled, model, body))
+
+
+async def in_turn(parse: Callable[[], Parsed]) -> Parsed:
+    """What parsing a body of more than `LARGE` gives: in a thread, while others are served.
+
+    Raises what it raises; Unavailable when too many are being parsed.
+    """
     try:
         async with asyncio.timeout(PARSE_WAIT):
-            loop = asyncio.get_running_loop()
-            return body, await loop.run_in_executor(_parser, _modelled, model, body)
+            return await asyncio.get_running_loop().run_in_executor(_parser, parse)
     except TimeoutError:
         raise Unavailable("large bodies wait too long to be parsed") from None
 

@@ -70,7 +70,14 @@ def tenant_operations(tenants: TenantManagement, base: str) -> list[Operation]:
         return shown(body, version=tenant.version, status=201, at=body["href"])
 
     def policy_entity(policy: TenantPolicy) -> Response:
-        body = {"policy": asdict(policy.own), "effective": asdict(policy.effective)}
+        body = {
+            "policy": asdict(policy.own),
+            "effective": asdict(policy.effective),
+            "settled_by": {
+                rule: None if by is None else {"tenant_id": by.id, "tenant_name": by.name}
+                for rule, by in policy.settled_by.items()
+            },
+        }
         return shown(body, version=policy.version)
 
     async def list_tenants(call: Call) -> Response:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from ...domain.errors import conflict, not_found
 from ...domain.ids import new_id
 from ...domain.model import Revocation, RevocationKind, Tenant
-from ...domain.policy import Policy, effective
+from ...domain.policy import Policy, effective, settled_by
 from ...domain.revocations import FOREVER_YEAR
 from ...domain.trail import Json
 from ..callers import TenantCaller
@@ -19,11 +19,15 @@ FOREVER = datetime(FOREVER_YEAR, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class TenantPolicy:
-    """What a tenant settled, and what holds there together with the tenants above."""
+    """What a tenant settled, and what holds there together with the tenants above.
+
+    `settled_by` is the tenant whose rule holds, the tenant itself or one above; None: the default.
+    """
 
     own: Policy
     effective: Policy
     version: int
+    settled_by: Mapping[str, Tenant | None]
 
 
 class TenantManagement:
@@ -168,8 +172,13 @@ def _shown(policy: Policy) -> dict[str, Json]:
 
 
 async def _policy(tx: Transaction, tenant: Tenant) -> TenantPolicy:
-    chain = await tx.tenants.policies(tenant.id)
-    return TenantPolicy(tenant.policy, effective(chain), tenant.version)
+    above = [await tx.tenants.get(name) for name in await tx.tenants.above(tenant.id)]
+    lineage = [tenant, *(one for one in above if one is not None)]
+    chain = [one.policy for one in lineage]
+    settled = {
+        rule: None if place is None else lineage[place] for rule, place in settled_by(chain).items()
+    }
+    return TenantPolicy(tenant.policy, effective(chain), tenant.version, settled)
 
 
 async def _reached(tx: Transaction, caller: TenantCaller, tenant_id: str) -> Tenant:
