@@ -39,7 +39,7 @@ async def one(visit: Visit) -> Response:
     path = {"webhook_id": visit.path("webhook_id")}
     state = visit.asked("state")
     query = {"limit": _SHOWN, "state": state, "cursor": visit.asked("cursor")}
-    webhook = await visit.get("getWebhook", **path)
+    webhook = await visit.get("getWebhook", query=None, **path)
     deliveries = await visit.get("listDeliveries", query=query, **path)
     dead = await visit.get("listDeliveries", query={"limit": 1, "state": "dead"}, **path)
     return visit.render(
