@@ -12,6 +12,7 @@ from tests.browser.conftest import NewContext
 from tests.browser.console import go, sign_in
 from tests.browser.keyboard import press, tab_to
 from tests.browser.serving import Person, Served, fresh
+from tests.live_server import eventually
 
 Accessible = Callable[[Page], None]
 PASSWORD = "three small steps and a fence"
@@ -250,7 +251,7 @@ class TestRoles:
         before = first.bounding_box()
         for _ in range(5):
             page.keyboard.press("ArrowRight")
-        page.wait_for_function("document.querySelector('.matrix').scrollLeft > 0")
+        eventually(lambda: matrix.evaluate("element => element.scrollLeft") > 0, 15)
         assert first.bounding_box() == before
 
     def test_one_that_is_held_is_deleted_when_asked_twice(
