@@ -137,8 +137,7 @@ class TestMembers:
         at = f"/members/{leaving.user.id}/remove"
         text = html.unescape(await console.page(at))
         assert "the role editor" in text
-        if leaving.user.kind == "human":
-            assert said in text
+        assert said in text
         await console.done(at)
         assert (await console.rest.get(f"/members/{leaving.user.id}")).status_code == 404
 

@@ -6,10 +6,9 @@ from itertools import groupby
 from starlette.responses import Response
 
 from ...domain.errors import Code, Refusal
-from ..api import Document
 from ..frame import View
 from ..visit import Visit
-from .choosing import MOST
+from .choosing import MOST, Choice
 
 _ALL, _ONE = "/t/{tenant_id}/roles", "/t/{tenant_id}/roles/{role_id}"
 
@@ -50,6 +49,7 @@ async def one(visit: Visit) -> Response:
         resources=by_resource(role["permissions"]),
         holders=await _holders(visit, role["id"]),
         named=_NAMED,
+        most=MOST,
     )
 
 
@@ -90,7 +90,7 @@ def _place(name: str) -> tuple[str, str]:
 async def _ask_delete(visit: Visit, status: int = 200, *, force: bool = False) -> Response:
     answer = await visit.ask("getRole", path={"role_id": visit.path("role_id")})
     role, etag = answer.data, answer.etag or ""
-    holders = await _holders(visit, role["id"])
+    holders = (await _holders(visit, role["id"])).items
     names = [f"the role of {member['name']} ({member['email']})" for member in holders[:_NAMED]]
     if len(holders) > _NAMED:
         names.append(f"that of {len(holders) - _NAMED} members more")
@@ -113,11 +113,12 @@ async def _ask_delete(visit: Visit, status: int = 200, *, force: bool = False) -
     )
 
 
-async def _holders(visit: Visit, role_id: str) -> list[Document]:
+async def _holders(visit: Visit, role_id: str) -> Choice:
     """Who of the first members holds it here."""
     page = await visit.get_if("listMembers", query={"limit": MOST})
-    return [
+    holders = [
         member
         for member in page.get("items", [])
         if any(role["role_id"] == role_id for role in member["roles"])
     ]
+    return Choice(holders, page.get("next_cursor") is not None)
