@@ -108,7 +108,7 @@ def _scope(
     for name, value in path.items():
         url = url.replace(f"{{{name}}}", value)
     asked = {name: _text(value) for name, value in query.items() if value not in (None, "")}
-    given = [(n.encode(), v.encode("latin-1")) for n, v in headers.items() if v is not None]
+    given = [(n.encode(), v.encode()) for n, v in headers.items() if v is not None]
     return {
         "type": "http",
         "method": operation.method,

@@ -41,6 +41,7 @@ class View:
     `path` stands below `/console`; with `{tenant_id}` in it, it is of a tenant where the person
     must hold a role. `opens` is the operation whose access opens it: who is not let in there is not
     let in here. None: any person who signed in. `public`: anybody. `max_form` in bytes.
+    `root_only`: it is the platform's, and refused in all other tenants.
     """
 
     method: str
@@ -49,6 +50,7 @@ class View:
     opens: str | None = None
     public: bool = False
     max_form: int = MAX_FORM
+    root_only: bool = False
 
 
 class Frame:
@@ -154,20 +156,13 @@ class Frame:
         visit.here = await self._callers.in_tenant(visit.arrival, chosen, None)
         if needs is not None:
             await self._callers.in_tenant(visit.arrival, chosen, needs)
-        visit.is_root = await self._is_root(visit)
-
-    async def _is_root(self, visit: Visit) -> bool:
-        """Whether the page's tenant is the platform: what is the platform's alone is offered there.
-
-        A tenant is root or not for ever. Who may not know is not offered it.
-        """
-        tenant_id = visit.tenant.tenant_id
-        if self._root_id is None and visit.may("getTenant"):
-            tenant = await visit.get("getTenant", tenant_id=tenant_id)
-            if tenant["parent_id"] is not None:
-                return False
-            self._root_id = tenant_id
-        return tenant_id == self._root_id
+        if self._root_id is None:  # it is the same for ever
+            self._root_id = await self._callers.root()
+        visit.is_root = chosen == self._root_id
+        if view.root_only and not visit.is_root:
+            raise Refusal(
+                Code.INSUFFICIENT_SCOPE, "This is the platform's: choose the root tenant."
+            )
 
     def _need_own_origin(self, request: Request) -> None:
         """Raises Refusal for a form that another site's page sent, whatever it holds.

@@ -21,7 +21,7 @@ from ..domain.tokens import LiveToken, VerifiedToken
 from ..domain.trail import Actor
 from .ports import AccessTokens, Clock, KeyLookup, RevocationList, Store
 from .ports.turns import group
-from .reach import named_in
+from .reach import named_in, root_of
 from .recent_keys import RecentKeys
 
 #: Tenants on one page of `/users/me`.
@@ -136,8 +136,7 @@ class Callers:
         It must be for this service; `for_anyone`: for whichever resource server. Raises Refusal
         `invalid_token`, or Unavailable when revocation cannot be asked.
         """
-        arrival = await self.arrive(bearer, None, ("", ""), for_anyone=for_anyone)
-        return arrival.token
+        return (await self.arrive(bearer, None, ("", ""), for_anyone=for_anyone)).token
 
     async def arrive(
         self, bearer: str, address: str | None, endpoint: tuple[str, str], *, for_anyone: bool
@@ -221,6 +220,10 @@ class Callers:
         if needs.administers and record.user_kind is UserKind.SERVICE:
             await self._need_administering_service_users(tenant_id)
         return caller
+
+    async def root(self) -> str | None:
+        """The id of the platform's tenant; None before there is one."""
+        return await root_of(self._store)
 
     async def own(self, arrival: Arrival) -> OwnCaller:
         """The caller, about itself. Raises Refusal `invalid_token`, `insufficient_scope`."""

@@ -1,4 +1,4 @@
-"""Which roles a token carries in a tenant."""
+"""Which roles a token carries in a tenant, and which tenant is at the top."""
 
 from ..domain.errors import not_a_member
 from ..domain.tokens import AccessToken
@@ -24,3 +24,10 @@ async def named_in(store: Store, token: AccessToken, tenant_id: str) -> frozense
     if not names:
         raise not_a_member("the token does not name the tenant")
     return frozenset(names)
+
+
+async def root_of(store: Store) -> str | None:
+    """The id of the platform's tenant; None before there is one. Raises Unavailable."""
+    async with store.transaction() as tx:
+        root = await tx.tenants.root()
+    return None if root is None else root.id

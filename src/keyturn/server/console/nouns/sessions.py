@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from ...domain.errors import Refusal
+from ...domain.errors import Refusal, invalid_request
 from ..api import Document
 from ..frame import View
 from ..visit import Visit
@@ -89,7 +89,9 @@ async def revoke(visit: Visit) -> Response:
 
 
 def _wanted(kind: str) -> str:
-    return kind if kind in _KINDS else "everything"
+    if kind not in _KINDS:  # whoever says nothing does not mean everything
+        raise invalid_request("Say what to end: of a user, of an API key, or everything.")
+    return kind
 
 
 async def _users(visit: Visit) -> list[Document]:

@@ -17,13 +17,13 @@ _AHEAD = timedelta(days=1)
 def views() -> list[View]:
     """Their pages."""
     return [
-        View("GET", _ALL, everyone, "listSigningKeys"),
-        View("GET", f"{_ALL}/rotate", ask_rotate, "rotateSigningKey"),
-        View("POST", f"{_ALL}/rotate", rotate, "rotateSigningKey"),
-        View("GET", f"{_ALL}/import", ask_import, "importSigningKey"),
-        View("POST", f"{_ALL}/import", bring, "importSigningKey"),
-        View("GET", f"{_ONE}/revoke", ask_revoke, "revokeSigningKey"),
-        View("POST", f"{_ONE}/revoke", revoke, "revokeSigningKey"),
+        View("GET", _ALL, everyone, "listSigningKeys", root_only=True),
+        View("GET", f"{_ALL}/rotate", ask_rotate, "rotateSigningKey", root_only=True),
+        View("POST", f"{_ALL}/rotate", rotate, "rotateSigningKey", root_only=True),
+        View("GET", f"{_ALL}/import", ask_import, "importSigningKey", root_only=True),
+        View("POST", f"{_ALL}/import", bring, "importSigningKey", root_only=True),
+        View("GET", f"{_ONE}/revoke", ask_revoke, "revokeSigningKey", root_only=True),
+        View("POST", f"{_ONE}/revoke", revoke, "revokeSigningKey", root_only=True),
     ]
 
 
