@@ -100,6 +100,7 @@ class TestFromTheFirstSignIn:
 
         # Narrowed to the role that may not look at the tenant.
         page.get_by_role("link", name="Edit").click()
+        page.get_by_role("radio", name="Only the roles ticked here").check()
         page.get_by_role("checkbox", name=re.compile("^asset-manager")).check()
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("status").first).to_contain_text("changed")

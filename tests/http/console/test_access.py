@@ -178,7 +178,9 @@ class TestOtherTenants:
             text = answer.text.replace(tenant_id, "T")
             return answer.status_code, re.sub(r"Request \S+<", "", text)
 
-        globex = (await service.administer("GET", f"/tenants/{service.globex}", service.globex)).json()
+        globex = (
+            await service.administer("GET", f"/tenants/{service.globex}", service.globex)
+        ).json()
         for view in of_tenants(service):
             answers = set()
             for tenant_id in (service.globex, service.demo.platform.tenant.id, new_id()):
@@ -226,7 +228,8 @@ async def planted(admin: Console) -> dict[str, str]:
 
     name = MARKER
     user = await made(
-        "/service-users", {"name": f"{name}users", "role_id": VIEWER.id, "description": f"{name}users"}
+        "/service-users",
+        {"name": f"{name}users", "role_id": VIEWER.id, "description": f"{name}users"},
     )
     key = await made("/api-keys", {"user_id": user["id"], "name": f"{name}keys"})
     await admin.rest.put("/permissions/a:read", {"description": f"{name}roles"})
@@ -249,7 +252,10 @@ async def planted(admin: Console) -> dict[str, str]:
     )
     server = await made(
         "/resource-servers",
-        {"identifier": f"https://{name}resource-servers.example/", "name": f"{name}resource-servers"},
+        {
+            "identifier": f"https://{name}resource-servers.example/",
+            "name": f"{name}resource-servers",
+        },
     )
     webhook = await made(
         "/webhooks", {"name": f"{name}webhooks", "url": f"https://{name}webhooks.example/"}

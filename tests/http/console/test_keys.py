@@ -64,6 +64,7 @@ class TestNew:
         endpoint = await add_endpoint(console.service, console.tenant, "GET", "/a/{id}", "a:read")
         fields = {
             "name": "nightly",
+            "roles": "listed",
             "role_ids": [VIEWER.id],
             "endpoints": "listed",
             "endpoint_ids": [f"{endpoint.id} GET /a/{{id}}"],
@@ -171,6 +172,15 @@ class TestEdit:
         assert (now["name"], now["networks"]) == ("narrower", ["198.51.100.0/24"])
         assert now["role_ids"] is now["endpoint_ids"] is None
 
+    async def test_the_last_role_unticked_widens_nothing(self, console: Console) -> None:
+        key = await key_of(console, await robot(console), role_ids=[VIEWER.id])
+        path = f"/api-keys/{key['id']}/edit"
+        fields = {"name": "wide", "roles": "listed", "endpoints": "all", "go": "yes"}
+        answer = await console.post(path, fields)
+        assert answer.status_code == 400
+        assert "Tick at least one role." in answer.text
+        assert (await read(console, key))["role_ids"] == [VIEWER.id]
+
     async def test_a_name_alone_ends_no_token(self, console: Console) -> None:
         user = await robot(console)
         endpoint = await add_endpoint(console.service, console.tenant, "GET", "/x", "a:read")
@@ -181,6 +191,7 @@ class TestEdit:
         assert f'value="{endpoint.id} GET /x" checked' in page
         fields = {
             "name": "new name",
+            "roles": "listed",
             "role_ids": [VIEWER.id],
             "endpoints": "listed",
             "endpoint_ids": [f"{endpoint.id} GET /x"],

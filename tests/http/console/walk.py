@@ -76,7 +76,9 @@ async def rows(service: Running, but: Iterable[str] = ()) -> dict[str, list[tupl
     path = service.settings.database_url.get_secret_value().partition("///")[2]
     found: dict[str, list[tuple[object, ...]]] = {}
     with closing(sqlite3.connect(path)) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+        ).fetchall()
         for (table,) in tables:
             if table in _OWN or table in but:
                 continue

@@ -81,7 +81,7 @@ async def ask_revoke(visit: Visit) -> Response:
     live = await _live_sessions(visit, key)
     at = f"/api-keys/{key['id']}"
     return visit.confirm(
-        f"Revoke {key['name']}?",
+        f"Revoke “{key['name']}”?",
         ends=[
             f"the API key of {key['user_name']}, {_used(visit, key)}",
             f"its live sessions: {live}" if live else "all its sessions",

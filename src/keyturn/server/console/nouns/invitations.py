@@ -6,7 +6,7 @@ from ...domain.errors import Refusal
 from ..api import Document
 from ..frame import View
 from ..visit import ROOT, Visit
-from .choosing import MOST, roles_to_give, searches
+from .choosing import MOST, roles_to_give
 
 _ALL, _ONE = "/t/{tenant_id}/invitations", "/t/{tenant_id}/invitations/{invitation_id}"
 
@@ -28,17 +28,17 @@ def views() -> list[View]:
 async def everyone(visit: Visit) -> Response:
     """Those that wait for an answer, and on request the others."""
     state = visit.asked("state") or "pending"
-    query = {"cursor": visit.asked("cursor"), "state": state if state in _STATES else ""}
-    searched = searches(visit, "listInvitations")
-    if searched:
-        query["query"] = visit.asked("query")[:128]
+    query = {
+        "cursor": visit.asked("cursor"),
+        "state": state if state in _STATES else "",
+        "query": visit.asked("query")[:128],
+    }
     page = await visit.get("listInvitations", query=query)
     return visit.render(
         "invitations/all.html",
         page=page,
         state=state,
         states=(*_STATES, "all"),
-        searched=searched,
         people=await _people(visit) if page["items"] else {},
     )
 

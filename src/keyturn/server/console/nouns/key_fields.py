@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...domain.errors import invalid_request
 from ..api import Document
 from ..forms import Faults, Form
 from ..visit import Visit
@@ -52,8 +53,16 @@ def networks(form: Form, prefix: str = "") -> list[str] | None:
 
 
 def roles(form: Form) -> list[str] | None:
-    """None without any tick: all of the user's."""
-    return form.texts("role_ids") or None
+    """None unless it was said that only some are given: to untick the last one widens nothing.
+
+    Raises Refusal when none of them is ticked.
+    """
+    if form.text("roles") != LISTED:
+        return None
+    ticked = form.texts("role_ids")
+    if not ticked:
+        raise invalid_request("Tick at least one role.", field="role_ids")
+    return ticked
 
 
 def endpoints(form: Form) -> list[str] | None:

@@ -6,7 +6,6 @@ from ...domain.errors import Refusal
 from ..api import Document
 from ..frame import View
 from ..visit import ROOT, Visit, see_other
-from .choosing import searches
 
 _ALL, _ONE = "/t/{tenant_id}/members", "/t/{tenant_id}/members/{user_id}"
 _ROLE = f"{_ONE}/roles/{{role_id}}/take"
@@ -40,12 +39,8 @@ def views() -> list[View]:
 
 async def everyone(visit: Visit) -> Response:
     """Who holds roles in the tenant itself, page by page."""
-    searched = searches(visit, "listMembers")
-    query = {"cursor": visit.asked("cursor")}
-    if searched:
-        query["query"] = visit.asked("query")[:128]
-    page = await visit.get("listMembers", query=query)
-    return visit.render("members/all.html", page=page, searched=searched)
+    query = {"cursor": visit.asked("cursor"), "query": visit.asked("query")[:128]}
+    return visit.render("members/all.html", page=await visit.get("listMembers", query=query))
 
 
 async def one(visit: Visit) -> Response:

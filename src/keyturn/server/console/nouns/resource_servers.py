@@ -85,7 +85,7 @@ async def ask_delete(visit: Visit) -> Response:
     server = await _server(visit)
     at = f"/resource-servers/{server['id']}"
     return visit.confirm(
-        f"Delete {server['name']}?",
+        f"Delete “{server['name']}”?",
         ends=[
             f"new tokens for {server['identifier']}: nobody gets one any more",
             "sessions for it: they get no token by a refresh any more",

@@ -96,7 +96,7 @@ async def _ask_delete(visit: Visit, status: int = 200, *, force: bool = False) -
         names.append(f"that of {len(holders) - _NAMED} members more")
     at = f"/roles/{role['id']}"
     return visit.confirm(
-        f"Delete the role {role['name']}?",
+        f"Delete the role “{role['name']}”?",
         ends=[*names, "the role wherever else it is held or offered, also in tenants below"],
         note=(
             "Access tokens of all who hold it end at once. An API key narrowed to it carries"

@@ -115,7 +115,7 @@ async def ask_disable(visit: Visit) -> Response:
     user = await visit.get("getServiceUser", user_id=visit.path("user_id"))
     at = f"/service-users/{user['id']}"
     return visit.confirm(
-        f"Disable {user['name']}?",
+        f"Disable “{user['name']}”?",
         ends=["all its access tokens and sessions, on every resource server, within a second"],
         note="Its API keys stop working until it is enabled again. Nothing is deleted.",
         label="Disable",
@@ -146,7 +146,7 @@ async def ask_delete(visit: Visit) -> Response:
     more = [f"{len(live) - _NAMED} more API keys"] if len(live) > _NAMED else []
     at = f"/service-users/{user['id']}"
     return visit.confirm(
-        f"Delete {user['name']}?",
+        f"Delete “{user['name']}”?",
         ends=[
             *(_told(visit, key) for key in live[:_NAMED]),
             *more,

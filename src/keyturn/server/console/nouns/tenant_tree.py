@@ -93,7 +93,7 @@ async def ask_suspend(visit: Visit) -> Response:
     tenant = (await _tenant(visit)).data
     at = f"/tenants/{tenant['id']}"
     return visit.confirm(
-        f"Suspend {tenant['name']}?",
+        f"Suspend “{tenant['name']}”?",
         ends=[
             "all access tokens and sessions for it, on every resource server, within a second",
             "what its API keys and people can do there: nobody gets a token for it",
@@ -152,7 +152,7 @@ async def _delete_form(visit: Visit, status: int = 200) -> Response:
     answer = await _tenant(visit)
     tenant, at = answer.data, f"/tenants/{answer.data['id']}"
     shown = visit.confirm(
-        f"Delete {tenant['name']}?",
+        f"Delete “{tenant['name']}”?",
         ends=[
             "its roles, members and invitations",
             "its catalogue of endpoints",

@@ -72,7 +72,7 @@ async def ask_disable(visit: Visit) -> Response:
     """Asks, and says what it ends."""
     webhook = await _webhook(visit)
     return visit.confirm(
-        f"Disable {webhook['name']}?",
+        f"Disable “{webhook['name']}”?",
         ends=["the tries of deliveries that wait: they go on when it is enabled again"],
         note="What happens while it is disabled is never told to it.",
         label="Disable",
@@ -100,7 +100,7 @@ async def ask_rotate(visit: Visit) -> Response:
     webhook = await _webhook(visit)
     ends = ["the secret before the present one"] if webhook["old_secret_until"] else []
     return visit.confirm(
-        f"Give {webhook['name']} a new secret?",
+        f"Give “{webhook['name']}” a new secret?",
         ends=ends,
         note="For a day deliveries are signed with both, the new one and the present one: time to"
         " change it at the receiver.",
@@ -121,7 +121,7 @@ async def ask_delete(visit: Visit) -> Response:
     """Asks, and says what it ends."""
     webhook = await _webhook(visit)
     return visit.confirm(
-        f"Delete {webhook['name']}?",
+        f"Delete “{webhook['name']}”?",
         ends=[
             f"what is told to {webhook['url']}",
             "its deliveries, also those that wait, and what is known of earlier ones",
