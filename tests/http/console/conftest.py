@@ -92,7 +92,8 @@ def database_url(sqlite_url: str) -> str:
 @pytest.fixture
 async def enter(service: Running) -> AsyncIterator[Enter]:
     """Has somebody new with a role sign in. `tenant`: acme by itself; `role` None: none at all."""
-    passwords = Argon2Passwords()
+    # Cheap to make and to check: what it costs is shown elsewhere.
+    passwords = Argon2Passwords(memory=64, passes=1, lanes=1)
     async with AsyncExitStack() as stack:
 
         async def entered(role: Role | None = TENANT_ADMIN, tenant: str = "") -> Console:
