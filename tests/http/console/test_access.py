@@ -219,7 +219,7 @@ MARKER = "only-for-"
 
 
 async def planted(admin: Console) -> dict[str, str]:
-    """One of each kind of thing, named by MARKER and its kind. Gives ids, by their names in paths."""
+    """One of each kind of thing, named by MARKER and its kind; their ids, by names in paths."""
 
     async def made(path: str, body: Any, **more: Any) -> Any:
         answer = await admin.rest.post(path, body, **more)

@@ -28,7 +28,8 @@ _OWN = {"activity", "activity_cursor", "alembic_version", "sqlite_sequence"}
 
 def views(service: Running) -> list[View]:
     """Every address of the console."""
-    return all_views(service.service.entrance, Cookies(https=False))
+    callers = service.service.surface.doors._callers
+    return all_views(service.service.entrance, Cookies(https=False), callers)
 
 
 def operations(service: Running) -> dict[str, Operation]:

@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope
 
 from ..domain.errors import Code, Refusal
 from ..http.doors import Doors
+from ..http.limits import FAILED
 from ..http.operation import Needs, Operation, Public
 from ..services.callers import Arrival
 
@@ -66,10 +67,12 @@ class Operations:
         body: object = None,
         if_match: str | None = None,
         once: str | None = None,
+        outer: Scope | None = None,
     ) -> Response:
         """The operation's response. `arrival` None: nobody signed in, for `Public` ones.
 
-        `once` is the Idempotency-Key of a form, so that one sent twice makes one thing.
+        `outer` is the browser's request: what is a failure here is one of it, too. `once` is the
+        Idempotency-Key of a form, so that one sent twice makes one thing.
         """
         operation = self._by_id[operation_id]
         request = Request(
@@ -87,7 +90,10 @@ class Operations:
         if arrival is None:
             raise Refusal(Code.MISSING_TOKEN, "Sign in first.")
         here = (operation.method, self._base_path + operation.path)
-        return await self._doors.serve(operation, replace(arrival, endpoint=here), request)
+        response = await self._doors.serve(operation, replace(arrival, endpoint=here), request)
+        if outer is not None and FAILED in request.scope:
+            outer[FAILED] = True
+        return response
 
 
 def answer_of(response: Response) -> Answer:

@@ -18,6 +18,7 @@ from ..http.routes import Page
 from ..services.callers import Callers
 from ..services.entrance import Entrance
 from ..services.ports import Clock
+from .account import account_views
 from .api import Operations
 from .cookies import Cookies
 from .frame import POLICY, Frame, View
@@ -54,12 +55,16 @@ def console_pages(
         origin=origin,
     )
     home = Page("/", {"GET": _to_console})
-    return [*frame.pages(all_views(entrance, cookies)), _assets().page, home]
+    return [*frame.pages(all_views(entrance, cookies, callers)), _assets().page, home]
 
 
-def all_views(entrance: Entrance, cookies: Cookies) -> list[View]:
+def all_views(entrance: Entrance, cookies: Cookies, callers: Callers) -> list[View]:
     """Every address of the console."""
-    return [*SigningPages(entrance.signing_in, cookies).views(), *noun_views()]
+    return [
+        *SigningPages(entrance.signing_in, cookies).views(),
+        *account_views(entrance, cookies, callers),
+        *noun_views(),
+    ]
 
 
 def fault_page(request: Request, fault: Fault) -> Response | None:

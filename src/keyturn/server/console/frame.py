@@ -128,7 +128,9 @@ class Frame:
             return None
         here = (visit.request.method, visit.request.url.path)
         try:
-            return await self._signing_in.arrive(visit.cookie, visit.address, here)
+            return await self._signing_in.arrive(
+                visit.cookie, visit.address, here, used=not _by_itself(visit.request)
+            )
         except Refusal as refusal:
             if refusal.code is not Code.INVALID_TOKEN:
                 raise
@@ -188,6 +190,11 @@ class Frame:
             # The script would put the page to sign in into a part of this one.
             return Response(status_code=204, headers={"HX-Redirect": SIGN_IN})
         return see_other(f"{SIGN_IN}?next={quote(back, safe='')}")
+
+
+def _by_itself(request: Request) -> bool:
+    """Whether a page asks for what is new, and nobody need sit before it."""
+    return "hx-request" in request.headers and request.query_params.get("live") == "1"
 
 
 def safe_next(wanted: str) -> str:

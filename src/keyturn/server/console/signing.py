@@ -23,6 +23,7 @@ class SigningPages:
         return [
             View("GET", "/sign-in", self.ask, public=True),
             View("POST", "/sign-in", self.sign_in, public=True),
+            View("GET", "/sign-in/code", self.again, public=True),
             View("POST", "/sign-in/code", self.code, public=True),
             View("GET", "/first-password", self.ask_first, public=True),
             View("POST", "/first-password", self.first_password, public=True),
@@ -54,10 +55,15 @@ class SigningPages:
             return visit.render("sign_in_code.html", step=result.step, next=wanted)
         return self._let_in(result, wanted)
 
+    async def again(self, visit: Visit) -> Response:
+        """Who loads the page of the code anew begins anew: its step went with a form."""
+        return see_other(SIGN_IN)
+
     async def code(self, visit: Visit) -> Response:
         """Judges a second factor."""
         form = visit.form
         step, wanted = form.text("step"), safe_next(form.text("next"))
+        visit.forget("code")
         try:
             result = await self._signing_in.by_code(step, form.text("code"), _browser(visit))
         except Refusal as refusal:

@@ -130,6 +130,7 @@ class Visit:
             body=body,
             if_match=if_match,
             once=once,
+            outer=self.request.scope,
         )
 
     # --- answering ------------------------------------------------------------------------
@@ -202,9 +203,13 @@ class Visit:
         """A form was refused: it is shown again and says why. Raises what no form can mend."""
         if refusal.code not in AT_THE_FORM:
             raise refusal
-        if isinstance(refusal, Guessed):  # it is counted, though it is answered with a page
-            self.request.scope[FAILED] = True
+        self.count(refusal)
         self.faults = faults_of(refusal)
+
+    def count(self, refusal: Refusal) -> None:
+        """A refusal is answered by a page: what was guessed counts as a failure all the same."""
+        if isinstance(refusal, Guessed):
+            self.request.scope[FAILED] = True
 
 
 def see_other(url: str) -> Response:

@@ -82,26 +82,31 @@ class SecondFactorService:
         sealed = self._steps.seal(user=caller.record.user_id, secret=secret)
         return Enrolment(secret, self._generators.uri(secret, caller.record.username), sealed)
 
+    def again(self, caller: OwnCaller, sealed: str) -> Enrolment:
+        """The one that began so, to be shown once more.
+
+        Raises Refusal `invalid_request` for `sealed` (begin again).
+        """
+        secret = self._secret(caller, sealed)
+        return Enrolment(secret, self._generators.uri(secret, caller.record.username), sealed)
+
     async def confirm(self, caller: OwnCaller, sealed: str, code: str) -> tuple[str, ...]:
         """Sets the second factor up; gives the recovery codes, which are shown this once.
 
         Raises Refusal `invalid_request` for `sealed` (begin again) and `code`, `conflict` as
         `begin`. Raises Throttled.
         """
-        user_id = caller.record.user_id
-        state = self._steps.open(sealed)
-        if state is None or state["user"] != user_id:
-            raise invalid_request("That took too long: begin again.", field="sealed")
+        user_id, secret = caller.record.user_id, self._secret(caller, sealed)
         self._throttling.password(f"code {user_id}", caller.address, _who(caller))
         async with self._changes.begin(caller.actor, caller.record.home_tenant_id) as change:
             _need_none(await change.tx.second_factors.get(user_id))
-            step = self._codes.first_step(state["secret"], code, change.now)
+            step = self._codes.first_step(secret, code, change.now)
             if step is None:
                 raise wrong("code", "The code is not right.", "wrong first code")
             codes = new_codes()
             factor = SecondFactor(
                 user_id,
-                self._secrets.seal(user_id, state["secret"]),
+                self._secrets.seal(user_id, secret),
                 change.now,
                 step,
                 tuple(code_hash(user_id, one) for one in codes),
@@ -130,6 +135,12 @@ class SecondFactorService:
                 raise not_found("no second factor")
             change.note("user.recovery_codes_made", user_id)
         return codes
+
+    def _secret(self, caller: OwnCaller, sealed: str) -> str:
+        state = self._steps.open(sealed)
+        if state is None or state["user"] != caller.record.user_id:
+            raise invalid_request("That took too long: begin again.", field="sealed")
+        return state["secret"]
 
     async def _proven(self, caller: OwnCaller, password: str) -> str | None:
         """The hash of the password, which is the caller's."""

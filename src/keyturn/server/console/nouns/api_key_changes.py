@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from ...domain.errors import Refusal
-from ..api import Document
+from ..api import Answer, Document
 from ..forms import Form
 from ..frame import View
 from ..visit import Visit
@@ -67,14 +67,8 @@ async def ask_rotate(visit: Visit) -> Response:
 async def rotate(visit: Visit) -> Response:
     """Gives it another secret, and shows that. The form sent twice gives one, and the same."""
     form, path = visit.form, {"key_id": visit.path("key_id")}
-    overlap, sessions = form.text("overlap_seconds"), form.text("end_sessions")
-    waits = overlap == _FIRST_USE
     try:
-        body = {
-            "overlap_seconds": None if waits else form.number("overlap_seconds"),
-            "ends_on_first_use": waits,
-            "end_sessions": sessions == "true" if sessions else None,
-        }
+        body = rotation(form)
         made = await visit.ask(
             "rotateApiKey", path=path, body=body, if_match=form.or_none("etag"), once=True
         )
@@ -123,11 +117,27 @@ async def _edit_form(visit: Visit, status: int = 200) -> Response:
 
 async def _rotate_form(visit: Visit, status: int = 200) -> Response:
     answer = await visit.ask("getApiKey", path={"key_id": visit.path("key_id")})
+    return rotation_page(visit, answer, status)
+
+
+def rotation(form: Form) -> Document:
+    """The form as the body of the operation. Raises Refusal for a time that is no number."""
+    sessions, waits = form.text("end_sessions"), form.text("overlap_seconds") == _FIRST_USE
+    return {
+        "overlap_seconds": None if waits else form.number("overlap_seconds"),
+        "ends_on_first_use": waits,
+        "end_sessions": sessions == "true" if sessions else None,
+    }
+
+
+def rotation_page(visit: Visit, key: Answer, status: int, at: str = "/api-keys") -> Response:
+    """The form. `at` is where the key stands among others."""
     return visit.render(
         "api_keys/rotate.html",
         status,
-        key=answer.data,
-        etag=answer.etag,
+        key=key.data,
+        etag=key.etag,
+        at=at,
         overlaps=_OVERLAPS,
         sessions=_SESSIONS,
     )

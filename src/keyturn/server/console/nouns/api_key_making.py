@@ -56,16 +56,20 @@ async def create(visit: Visit) -> Response:
     return show_secret(visit, made.data, user, "The API key is made")
 
 
-def show_secret(visit: Visit, key: Document, user: Document, title: str) -> Response:
+def show_secret(
+    visit: Visit, key: Document, user: Document, title: str, at: str = "/api-keys"
+) -> Response:
     """The page that has a key's secret: it is in this answer, and in no other.
 
-    `user` is empty for who may not read users: then the commands want a username.
+    `user` is empty for who may not read users: then the commands want a username. `at` is where the
+    key stands among others.
     """
     who = visit.operations.base_url, user.get("email", "USERNAME"), key["secret"]
     return visit.render(
         "api_keys/secret.html",
         title=title,
         key=key,
+        at=at,
         user=user,
         exchange=commands.exchange(*who),
         who_am_i=commands.who_am_i(*who),

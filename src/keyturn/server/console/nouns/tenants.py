@@ -20,7 +20,7 @@ def views() -> list[View]:
 
 async def home(visit: Visit) -> Response:
     """The person's only tenant, or all to choose from."""
-    found = _tenants((await visit.get("me", query={"limit": 2}))["roles"])
+    found = tenants_of((await visit.get("me", query={"limit": 2}))["roles"])
     if len(found) == 1:
         return see_other(f"{ROOT}/t/{found[0]['id']}")
     return see_other(f"{ROOT}/tenants")
@@ -30,11 +30,11 @@ async def choose(visit: Visit) -> Response:
     """All tenants where the person holds roles, page by page."""
     me = await visit.get("me", query={"limit": _SHOWN, "after": visit.asked("after")})
     query = visit.asked("query").casefold()
-    found = [tenant for tenant in _tenants(me["roles"]) if query in tenant["name"].casefold()]
+    found = [tenant for tenant in tenants_of(me["roles"]) if query in tenant["name"].casefold()]
     return visit.render("tenants/choose.html", tenants=found, next=me.get("next_after"))
 
 
-def _tenants(roles: list[dict[str, str]]) -> list[Document]:
+def tenants_of(roles: list[dict[str, str]]) -> list[Document]:
     """The tenants of `/users/me`, each with the names of its roles."""
     by_id: dict[str, Document] = {}
     for role in roles:

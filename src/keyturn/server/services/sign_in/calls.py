@@ -53,17 +53,23 @@ class SignIns:
         self._usage = usage
         self._clock = clock
 
-    async def arrive(self, cookie: str, address: str | None, endpoint: tuple[str, str]) -> Arrival:
+    async def arrive(
+        self, cookie: str, address: str | None, endpoint: tuple[str, str], *, used: bool = True
+    ) -> Arrival:
         """A call by a browser that is signed in, as `Callers.arrive` has it of a bearer token.
 
-        Raises Refusal `invalid_token` for a cookie of no live sign-in, Unavailable.
+        `used`: somebody is at the browser; else the call does not put off the end of a sign-in
+        that goes unused. Raises Refusal `invalid_token` for a cookie of no live sign-in,
+        Unavailable.
         """
         presented = self._parsed(cookie)
         arrival = await self._keys.look(
             lambda keys: self._admitted(keys, presented, address, endpoint)
         )
-        used = Note(None, "granted", "", arrival.token.user_id, presented.key_id, address=address)
-        self._usage.note(used)
+        if used:
+            user_id = arrival.token.user_id
+            note = Note(None, "granted", "", user_id, presented.key_id, address=address)
+            self._usage.note(note)
         return arrival
 
     def csrf(self, cookie: str) -> str:
