@@ -47,9 +47,9 @@ async def one(visit: Visit) -> Response:
         webhook=webhook,
         deliveries=deliveries,
         has_dead=bool(dead["items"]),
-        # A try that nobody made yet is made in a moment: the list looks again until then.
+        # The first try is made in a moment: the list looks again until it came to something.
         soon=any(
-            item["state"] == DeliveryState.PENDING and item["attempts"] == 0
+            item["state"] == DeliveryState.PENDING and item["status"] is item["error"] is None
             for item in deliveries["items"]
         ),
         state=state,
