@@ -25,6 +25,11 @@ class TestNew:
             assert "Assets &lt;b&gt;" in page
             assert "https://assets.example" in page
 
+    async def test_its_command_runs_nothing_else(self, console: Console) -> None:
+        fields = {**NEW, "identifier": "https://a.example/$(reboot);reboot"}
+        page = await console.done("/resource-servers/new", fields)
+        assert "--resource &#39;https://a.example/$(reboot);reboot&#39;</code>" in page
+
     async def test_without_an_algorithm_it_is_the_installations(self, console: Console) -> None:
         answer = await console.post("/resource-servers/new", {**NEW, "algorithm": ""})
         assert answer.status_code == 303, answer.text

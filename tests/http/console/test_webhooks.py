@@ -78,6 +78,7 @@ class TestNew:
         ("field", "change"),
         [
             ("events", {}),
+            ("events", {"all_events": "on", "events": "api_key.leaked"}),
             ("url", {"all_events": "on", "url": "http://example.com/"}),
             ("expiring_days", {"all_events": "on", "expiring_days": "soon"}),
             ("unused_days", {"all_events": "on", "unused_days": "long"}),

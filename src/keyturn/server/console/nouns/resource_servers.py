@@ -1,5 +1,6 @@
 """Resource servers: for whom tokens can be asked."""
 
+import shlex
 from typing import get_args
 
 from starlette.responses import Response
@@ -56,7 +57,10 @@ async def create(visit: Visit) -> Response:
 
 async def one(visit: Visit) -> Response:
     """One, and how a token for it is asked for."""
-    return visit.render("resource_servers/one.html", server=await _server(visit))
+    server = await _server(visit)
+    # An identifier may hold what a shell would run.
+    command = shlex.join(["keyturn", "token", "--resource", server["identifier"]])
+    return visit.render("resource_servers/one.html", server=server, command=command)
 
 
 async def ask_edit(visit: Visit) -> Response:

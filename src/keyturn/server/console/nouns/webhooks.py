@@ -161,13 +161,13 @@ async def _edit_form(visit: Visit, status: int = 200) -> Response:
 
 def _body(form: Form) -> Document:
     """What both forms say. Raises Refusal at the field."""
-    events = None if form.flag("all_events") else form.texts("events")
-    if events == []:
-        raise invalid_request("Choose at least one event, or all.", field="events")
+    is_all, events = form.flag("all_events"), form.texts("events")
+    if is_all == bool(events):
+        raise invalid_request("Choose at least one event, or all of them.", field="events")
     return {
         "name": form.text("name"),
         "url": form.text("url"),
-        "events": events,
+        "events": None if is_all else events,
         # What is no number goes on as it is: the operation says so, at its place.
         "expiring_days": [
             int(day) if day.isascii() and day.isdecimal() and len(day) < 10 else day
