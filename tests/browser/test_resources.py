@@ -64,23 +64,23 @@ class There:
 
     @property
     def paths(self) -> list[str]:
-        """Every page, in the order of the navigation."""
+        """Every page, in the order of the navigation; one of those that ask stands for all."""
         endpoint, server = f"/endpoints/{self.endpoint}", f"/resource-servers/{self.server}"
         webhook, below = f"/webhooks/{self.webhook}", f"/tenants/{self.below}"
         return [
             "/endpoints",
             "/endpoints/new",
             "/endpoints/import",
-            *(endpoint + form for form in ("", "/edit", "/delete")),
+            *(endpoint + form for form in ("", "/edit")),
             "/resource-servers",
             "/resource-servers/new",
-            *(server + form for form in ("", "/edit", "/delete")),
+            *(server + form for form in ("", "/edit")),
             "/webhooks",
             "/webhooks/new",
-            *(webhook + form for form in ("", "/edit", "/disable", "/rotate", "/delete")),
+            *(webhook + form for form in ("", "/edit")),
             "/tenants",
             "/tenants/new",
-            *(below + form for form in ("", "/edit", "/suspend", "/delete")),
+            *(below + form for form in ("", "/edit", "/suspend")),
             "/policy",
             "/policy/edit",
         ]

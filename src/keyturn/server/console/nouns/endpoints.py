@@ -11,6 +11,9 @@ from ..visit import Visit
 
 _ALL, _ONE = "/t/{tenant_id}/endpoints", "/t/{tenant_id}/endpoints/{endpoint_id}"
 
+_CALLERS = "listEndpointCallers"
+#: Callers on one page.
+_SHOWN = 25
 #: Why a key may call or may not, in words.
 _WHY = {
     "ok": "yes",
@@ -65,7 +68,14 @@ async def one(visit: Visit) -> Response:
     endpoint = (await _endpoint(visit)).data
     call = {name: endpoint[name] for name in ("method", "path", "service")}
     explained = await visit.get_if("explainCall", query=call)
-    return visit.render("endpoints/one.html", endpoint=endpoint, explained=explained, why=_WHY)
+    callers: Document = {}
+    # Who may call is told to those who may list members.
+    if _CALLERS in visit.operations and visit.may("listMembers"):
+        query = {"limit": _SHOWN, "cursor": visit.asked("cursor")}
+        callers = await visit.get_if(_CALLERS, query=query, endpoint_id=endpoint["id"])
+    return visit.render(
+        "endpoints/one.html", endpoint=endpoint, explained=explained, callers=callers, why=_WHY
+    )
 
 
 async def ask_edit(visit: Visit) -> Response:
