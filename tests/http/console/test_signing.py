@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
+import pytest
 
+from keyturn.server.console.frame import safe_next
 from keyturn.server.domain.permissions import VIEWER
 from tests.http.conftest import Running
 from tests.http.console.conftest import PASSWORD, Console, sign_in
@@ -30,6 +32,68 @@ class TestSignIn:
         assert answer.headers["location"] == "/console/sign-in?done=signed-out"
         console.client.cookies.update(cookie)
         assert (await console.get("/console/tenants")).status_code == 303
+
+    async def test_the_page_of_a_code_loaded_anew_begins_anew(self, console: Console) -> None:
+        answer = await console.get("/console/sign-in/code")
+        assert answer.headers["location"] == "/console/sign-in"
+
+    async def test_a_stale_step_begins_anew(self, console: Console) -> None:
+        console.client.cookies.clear()
+        fields = {"step": "old", "code": "123456", "next": "/console/tenants"}
+        answer = await console.post("/console/sign-in/code", fields, form="/console/sign-in")
+        assert answer.status_code == 401
+        assert "sign in again" in answer.text
+        assert 'name="next" value="/console/tenants"' in answer.text
+        assert 'name="password"' in answer.text
+        assert "123456" not in answer.text
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+class TestTooOften:
+    @pytest.mark.parametrize("limit", ["limit_failures_per_address", "limit_failures_per_username"])
+    async def test_the_page_says_when(self, start: Start, limit: str) -> None:
+        service = await start(**{limit: "2/hour"})
+        base_url = service.settings.public_url
+        transport = service.client._transport
+        async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:
+            answers = [await sign_in(client, "ada@example.com", "wrong") for _ in range(4)]
+        assert answers[0].status_code == 401
+        assert answers[-1].status_code == 429
+        assert int(answers[-1].headers["retry-after"]) > 60
+        assert "minutes." in answers[-1].text
+        assert "Too often" in answers[-1].text
+
+
+class TestNext:
+    @pytest.mark.parametrize(
+        "wanted",
+        ["/console", "/console/account", "/console/t/1/api-keys?state=active", "/console?a=b"],
+    )
+    def test_inside_is_kept(self, wanted: str) -> None:
+        assert safe_next(wanted) == wanted
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            "",
+            "//example.org",
+            "//[example.org",
+            "https://example.org/console",
+            "/iam/users/me",
+            "/consoles",
+            "/console/../iam",
+            "/console/%2e%2e/iam",
+            "/console/\\example.org",
+            "/console/sign-in",
+            "/console/a\r\nb",
+            "javascript:alert(1)",
+            "/console/" + "x" * 2_000,
+        ],
+    )
+    def test_outside_is_not(self, wanted: str) -> None:
+        assert safe_next(wanted) == "/console"
 
 
 class TestServiceUsers:

@@ -79,7 +79,7 @@ def fault_page(request: Request, fault: Fault) -> Response | None:
         {
             "title": _TITLES.get(fault.status, "That did not work"),
             "text": fault.text,
-            "retry": f"{retry} seconds" if retry else "",
+            "retry": _wait(int(retry)) if retry else "",
             "again": path if retry and request.method == "GET" else ROOT,
             "request_id": request.scope.get("keyturn.request_id", ""),
         },
@@ -87,6 +87,13 @@ def fault_page(request: Request, fault: Fault) -> Response | None:
     headers = {**fault.headers, **NO_STORE, "Content-Security-Policy": POLICY}
     headers.pop("WWW-Authenticate", None)  # browsers would ask for a password of their own
     return Response(html, fault.status, headers, "text/html")
+
+
+def _wait(seconds: int) -> str:
+    """In words; never less than it is."""
+    if seconds <= 90:
+        return f"{seconds} second{'' if seconds == 1 else 's'}"
+    return f"{-(-seconds // 60)} minutes"
 
 
 _TITLES = {

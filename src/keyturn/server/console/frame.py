@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -199,9 +199,10 @@ def _by_itself(request: Request) -> bool:
 
 def safe_next(wanted: str) -> str:
     """Where to go after signing in: an address of the console alone, never of another site."""
-    parts = urlsplit(wanted)
     inside = wanted == ROOT or wanted.startswith((f"{ROOT}/", f"{ROOT}?"))
     plain = wanted.isascii() and wanted.isprintable() and "\\" not in wanted
-    if parts.scheme or parts.netloc or not inside or not plain or len(wanted) > 1024:
+    if not inside or not plain or len(wanted) > 1024 or wanted.startswith(f"{ROOT}/sign-"):
         return ROOT
-    return ROOT if wanted.startswith(f"{ROOT}/sign-") else wanted
+    # Browsers go up by dots before they ask (RFC 3986, 5.2.4), however those are written.
+    upward = {".", ".."} & set(unquote(urlsplit(wanted).path).split("/"))
+    return ROOT if upward else wanted

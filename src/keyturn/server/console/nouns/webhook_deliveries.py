@@ -39,9 +39,6 @@ async def one(visit: Visit) -> Response:
     webhook_id = visit.path("webhook_id")
     state = visit.asked("state")
     query = {"limit": _SHOWN, "state": state, "cursor": visit.asked("cursor")}
-    webhook = await visit.get("getWebhook", query=None, **path)
-    deliveries = await visit.get("listDeliveries", query=query, **path)
-    dead = await visit.get("listDeliveries", query={"limit": 1, "state": "dead"}, **path)
     webhook = await visit.get("getWebhook", webhook_id=webhook_id)
     deliveries = await visit.get("listDeliveries", query=query, webhook_id=webhook_id)
     query = {"limit": 1, "state": "dead"}
