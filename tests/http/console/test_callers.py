@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from keyturn.server.domain.permissions import VIEWER
 from tests.http.console.conftest import Console, Enter
 from tests.http.management.conftest import person
-
-pytest.importorskip("keyturn.server.http.management.calling")
 
 
 async def test_members_are_told_with_their_roles_and_keys(console: Console, enter: Enter) -> None:

@@ -43,7 +43,7 @@ class TestCreate:
         assert {r["role_id"] for r in (await token.get("/users/me")).json()["roles"]} == {operator}
         del key["secret"]
         whose = {"user_name": service.demo.user.display_name, "user_kind": "service"}
-        assert answer.json() == {**key, **whose}
+        assert answer.json() == {**key, **whose, "live_sessions": {"count": 0, "more": False}}
         listed = await admin.get("/api-keys")
         assert {key["user_name"] for key in listed.json()["items"]} >= {whose["user_name"]}
         assert "secret" not in listed.text.replace("old_secret", "")

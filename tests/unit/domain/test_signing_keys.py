@@ -286,9 +286,13 @@ class Installation(RuleBasedStateMachine):
     def known_to_all(self, kid: str, seen: Ring) -> None:
         """Every verifier has the key, also one that asked a belated node long ago.
 
-        Unless they have none that signs: of an installation that has just begun.
+        Unless they have none that may sign for everybody: of an installation that has just begun,
+        or whose only such key was taken away in an emergency. (What a resource server asked for
+        signs for it alone.)
         """
-        if not any(seen.published(key, AGES) for key in seen.current):
+        others = seen.asked_for - {seen.algorithm}
+        able = [key for key in seen.current if key.algorithm not in others]
+        if not any(seen.published(key, AGES) for key in able):
             return
         then = self.now - CACHED - LAG
         known = [kids for since, kids in self.history if since <= then]

@@ -50,9 +50,6 @@ class Operations:
     def __getitem__(self, operation_id: str) -> Operation:
         return self._by_id[operation_id]
 
-    def __contains__(self, operation_id: object) -> bool:
-        return operation_id in self._by_id
-
     def allows(self, operation_id: str, permissions: frozenset[str]) -> bool:
         """Whether who has these permissions in a tenant is let in to the operation there."""
         access = self._by_id[operation_id].access

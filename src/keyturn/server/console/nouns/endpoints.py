@@ -70,7 +70,7 @@ async def one(visit: Visit) -> Response:
     explained = await visit.get_if("explainCall", query=call)
     callers: Document = {}
     # Who may call is told to those who may list members.
-    if _CALLERS in visit.operations and visit.may("listMembers"):
+    if visit.may("listMembers"):
         query = {"limit": _SHOWN, "cursor": visit.asked("cursor")}
         callers = await visit.get_if(_CALLERS, query=query, endpoint_id=endpoint["id"])
     return visit.render(
