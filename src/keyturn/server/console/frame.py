@@ -19,7 +19,7 @@ from .api import Operations
 from .cookies import Cookies
 from .forms import CSRF, read_form
 from .templates import Templates
-from .visit import ROOT, Visit, see_other
+from .visit import NO_STORE, ROOT, Visit, see_other
 
 #: What pages may load and do: their own files, and nothing that stands in the page itself.
 POLICY = (
@@ -188,7 +188,7 @@ class Frame:
         back = wanted if request.method in ("GET", "HEAD") else ROOT
         if request.headers.get("hx-request"):
             # The script would put the page to sign in into a part of this one.
-            return Response(status_code=204, headers={"HX-Redirect": SIGN_IN})
+            return Response(status_code=204, headers={**NO_STORE, "HX-Redirect": SIGN_IN})
         return see_other(f"{SIGN_IN}?next={quote(back, safe='')}")
 
 

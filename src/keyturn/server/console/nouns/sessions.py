@@ -24,7 +24,7 @@ def views() -> list[View]:
 async def everyone(visit: Visit) -> Response:
     """Those of one user or one key; before that, whose."""
     whose = {name: visit.asked(name) for name in ("user_id", "api_key_id") if visit.asked(name)}
-    page: Document = {}
+    page: Document = {"items": [], "next_cursor": None}
     found: list[Document] = []
     if whose:
         query = {**whose, "live": bool(visit.asked("live")), "cursor": visit.asked("cursor")}
