@@ -44,12 +44,11 @@ class TestFromTheFirstSignIn:
         shot: Shot,
     ) -> None:
         demo, acme = served.demo, served.demo.tenants[0]
-        name = fresh("robot")
+        name = "billing"
 
         # The first administrator has an API key, and no password yet.
         page.goto(served.base_url)
         expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
-        shot(page, "sign-in")
         page.get_by_role("link", name="Set one with an API key").click()
         page.get_by_label("Username or email").fill(demo.admin_username)
         page.get_by_label("API key").fill(demo.admin_api_key)
@@ -96,6 +95,7 @@ class TestFromTheFirstSignIn:
         expect(trail.get_by_role("rowheader", name="api_key.created").first).to_be_visible()
         expect(trail.get_by_role("rowheader", name="token.issued").first).to_be_visible()
         accessible(trail)
+        trail.set_viewport_size({"width": 1280, "height": 600})
         shot(trail, "audit")
 
         # Narrowed to the role that may not look at the tenant.
@@ -123,7 +123,6 @@ class TestFromTheFirstSignIn:
         page.get_by_role("link", name="Revoke").click()
         expect(page.get_by_role("main")).to_contain_text("last used")
         accessible(page)
-        shot(page, "revoke")
         page.get_by_role("button", name="Revoke").click()
         expect(page.get_by_role("main")).to_contain_text("revoked")
         assert pasted(renewed)["error"] == "invalid_grant"
@@ -153,6 +152,21 @@ class TestFromTheFirstSignIn:
         expect(guest.get_by_role("heading", level=1)).to_have_text("acme")
         guest.get_by_role("link", name="Service users").click()
         expect(guest.get_by_role("link", name="New service user")).to_have_count(0)
+
+        # What went on is seen at a glance.
+        page.get_by_role("link", name="Overview").click()
+        expect(page.get_by_role("img", name=re.compile("^Tokens"))).to_be_visible()
+        accessible(page)
+        shot(page, "overview")
+        page.emulate_media(color_scheme="dark")
+        page.get_by_role("link", name="Roles", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Roles")
+        shot(page, "roles")
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 375, "height": 720})
+        page.get_by_role("link", name="Service users").click()
+        expect(page.get_by_role("link", name="billing")).to_be_visible()
+        shot(page, "phone")
 
     @staticmethod
     def _status(served: Served, tokens: dict[str, Any], tenant: str) -> int:
