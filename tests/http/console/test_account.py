@@ -10,6 +10,7 @@ from datetime import timedelta
 import httpx
 import pyotp
 import pytest
+import segno
 
 from keyturn.server.console.account.agents import in_words
 from keyturn.server.console.account.qr import QUIET, picture
@@ -260,11 +261,20 @@ class TestSecondFactor:
         answer = await sign_in(console.client, console.user.username, PASSWORD)
         assert answer.status_code == 303
 
-    def test_a_picture_is_square_with_white_around(self) -> None:
-        drawn = picture("otpauth://totp/Keyturn:ada?secret=ABCDEFGH")
-        assert drawn.path.startswith(f"M{QUIET} {QUIET}h7v1h-7z")  # a finder's upper edge
-        ends = [int(x) + int(w) for x, w in re.findall(r"M(\d+) \d+h(\d+)v1", drawn.path)]
-        assert max(ends) == drawn.size - QUIET
+    def test_the_picture_is_the_code_with_white_around(self) -> None:
+        text = "otpauth://totp/Keyturn:ada?secret=ABCDEFGH"
+        drawn = picture(text)
+        black = {
+            (int(x) + i, int(y))
+            for x, y, width in re.findall(r"M(\d+) (\d+)h(\d+)v1", drawn.path)
+            for i in range(int(width))
+        }
+        matrix = segno.make_qr(text, error="m").matrix
+        dots = enumerate(list(row) for row in matrix)
+        assert black == {
+            (x + QUIET, y + QUIET) for y, row in dots for x, on in enumerate(row) if on
+        }
+        assert drawn.size == len(matrix) + 2 * QUIET
 
 
 class TestKeys:
