@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, log10
 
 #: The drawing's size, with the room for numbers at its left and times below it, in SVG units.
-WIDTH, HEIGHT, LEFT, BELOW, ABOVE = 720, 180, 44, 22, 8
+WIDTH, HEIGHT, LEFT, BELOW, ABOVE = 520, 190, 48, 26, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def chart(times: Sequence[str], series: Sequence[Sequence[int]]) -> Chart:
         x = round(LEFT + index * pitch + pitch * 0.1, 2)
         bars.append(Bar(at, x, round(pitch * 0.8, 2), parts, numbers))
     lines = [(round(base - room * part / 2, 2), top * part // 2) for part in (0, 1, 2)]
-    every = max(1, ceil(len(times) / 6))
+    every = max(1, ceil(len(times) / 4))
     marks = [(bar.x, bar.at) for bar in bars[::every]]
     return Chart(bars, lines, marks, [sum(one) for one in series])
 
