@@ -1,4 +1,4 @@
-"""The console's first pages: to sign in, to choose a tenant, to find one's way."""
+"""To sign in, to choose a tenant, to learn that there is no such page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from playwright.sync_api import Page, expect
 
 from tests.browser.chromium import Screen
-from tests.browser.console import go, sign_in
+from tests.browser.console import sign_in
 from tests.browser.serving import Served
 
 Accessible = Callable[[Page], None]
@@ -21,24 +21,26 @@ class TestFirstPages:
             page.goto(f"{served.base_url}/console/{path}")
             accessible(page)
         page.goto(f"{served.base_url}/console/nowhere")
+        expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+        accessible(page)
 
-    def test_lead_to_the_tenant(
+    def test_lead_to_a_tenant(
         self, page: Page, screen: Screen, served: Served, accessible: Accessible
     ) -> None:
-        ada = served.person(served.tenant())
-        sign_in(page, served, ada)
-        go(page, served, "/service-users", ada)
-        expect(page.get_by_role("heading", level=1)).to_have_text("Service users")
-        accessible(page)
-        page.get_by_role("link", name="New service user").first.click()
-        accessible(page)
-        page.get_by_label("Name").fill("robot")
-        page.get_by_role("radio").last.check()
-        page.get_by_role("button", name="Make it").click()
-        expect(page.get_by_role("status").first).to_contain_text("made")
-        accessible(page)
-        page.get_by_role("link", name="Delete").click()
-        accessible(page)
-        page.get_by_role("button", name="Delete").click()
+        tenant = served.tenant()
+        sign_in(page, served, served.person(tenant))
         page.goto(f"{served.base_url}/console/tenants")
         accessible(page)
+        page.get_by_role("main").get_by_role("link").first.click()
+        expect(page.get_by_role("main")).to_contain_text(tenant)
+
+
+class TestByHttps:
+    def test_the_cookie_is_this_host_s_alone(self, page: Page, served_https: Served) -> None:
+        who = served_https.person(served_https.tenant())
+        sign_in(page, served_https, who)
+        cookies = {cookie["name"]: cookie for cookie in page.context.cookies()}
+        cookie = cookies["__Host-keyturn"]
+        assert cookie["secure"]
+        assert cookie["httpOnly"]
+        assert (cookie["sameSite"], cookie["path"]) == ("Lax", "/")
