@@ -226,7 +226,7 @@ class TestForgedForms:
         visitors = csrf_of(page.text)
         mine = walk.token_of(console)
         before = await walk.rows(service)
-        wrong = (
+        wrong: tuple[dict[str, str], ...] = (
             *({}, {"csrf": ""}, {"csrf": walk.token_of(other)}, {"csrf": visitors}),
             *({"csrf": mine[:-1]}, {"csrf": mine + "x"}, {"csrf": f" {mine[:-2]}"}),
             {"csrf": walk.cookie_of(console.client)},

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Table, insert, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keyturn.server.domain.ids import new_id
 from keyturn.server.domain.permissions import VIEWER
+from keyturn.server.storage.store import DatabaseStore
 from keyturn.server.storage.tables import (
     api_keys,
     audit_events,
@@ -66,6 +68,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+def engine_of(service: Running) -> AsyncEngine:
+    """What statements go to that no repository makes."""
+    store = service.service.parts.store
+    assert isinstance(store, DatabaseStore)
+    return store._engine
+
+
 class Filling:
     """What is put into a tenant, table by table."""
 
@@ -90,7 +99,7 @@ class Filling:
 
     async def _put(self, table: Table, rows: Iterator[dict[str, Any]]) -> None:
         waiting = list(rows)
-        async with self._service.service.parts.store._engine.begin() as connection:
+        async with engine_of(self._service).begin() as connection:
             for start in range(0, len(waiting), _AT_ONCE):
                 await connection.execute(insert(table), waiting[start : start + _AT_ONCE])
 
@@ -226,7 +235,7 @@ class TestPages:
             await Filling(service, service.acme, SIZE).all(),
             await Filling(service, service.globex, 60).all(),
         ]
-        async with service.service.parts.store._engine.begin() as connection:
+        async with engine_of(service).begin() as connection:
             await connection.execute(text("ANALYZE"))
         times = {
             "since": (NOW - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M"),
