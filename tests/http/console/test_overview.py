@@ -30,3 +30,21 @@ class TestAudit:
         answer = await console.get("/audit/export?action=service_user.created")
         assert answer.headers["content-disposition"].startswith("attachment")
         assert answer.json()["action"] == "service_user.created"
+
+
+class TestKeysAtAGlance:
+    async def test_those_that_end_soon_lead_to_all_of_them(self, console: Console) -> None:
+        new = {"name": "robot", "role_id": VIEWER.id}
+        user = (await console.rest.post("/service-users", new)).json()
+        for number in range(7):
+            key = {"user_id": user["id"], "name": f"soon {number}", "expires_in": 86_400}
+            await console.rest.post("/api-keys", key)
+        await console.rest.post("/api-keys", {"user_id": user["id"], "name": "for ever"})
+        text = await console.page("")
+        assert text.count(">soon ") == 5
+        assert "for ever" not in text
+        link = "/api-keys?state=active&amp;expires=30"
+        assert link in text
+        listed = await console.page(link.replace("&amp;", "&"))
+        assert listed.count(">soon ") == 7
+        assert "for ever" not in listed

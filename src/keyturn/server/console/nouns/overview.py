@@ -18,7 +18,7 @@ PERIODS = {
 #: Keys shown of each kind.
 _SHOWN = 5
 #: When a key expires soon, and when it is unused for long.
-_SOON, _LONG = timedelta(days=14), timedelta(days=30)
+_SOON, _LONG = timedelta(days=30), timedelta(days=30)
 
 
 def views() -> list[View]:
