@@ -65,6 +65,24 @@ def test_0_ends_sign_ins_and_removes_a_second_factor_if_told(
     assert "There was none." in again.stderr
 
 
+def test_0_removes_a_password_if_told(run: Run, made: tuple[Demo, Settings]) -> None:
+    demo, given = made
+    asyncio.run(with_password(demo, given))
+    done = run("recover", "--username", demo.admin_username, "--password", **given)
+    assert "/console/first-password" in done.stderr
+    assert not rows(given["database_url"], "SELECT user_id FROM passwords")
+    again = run("recover", "--username", demo.admin_username, "--password", "--json", **given)
+    assert json.loads(again.stdout)["password_removed"] is False
+
+
+async def with_password(demo: Demo, given: Settings) -> None:
+    """The administrator, with the hash of one."""
+    async with open_parts(ServiceSettings(**given)) as parts, parts.store.transaction() as tx:
+        user = await tx.users.by_username(demo.admin_username)
+        assert user is not None
+        await tx.users.set_password(user.id, "hash", datetime.now(UTC))
+
+
 async def signed_in(demo: Demo, given: Settings) -> tuple[str, str]:
     """The administrator, signed in, and with a second factor: their id and the sign-in's."""
     now, key_id = datetime.now(UTC), base62(uuid7_int(), ID_LETTERS)

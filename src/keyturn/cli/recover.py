@@ -27,6 +27,10 @@ def recover(
         bool,
         typer.Option("--second-factor", help="Remove the second factor: its generator is lost."),
     ] = False,
+    password: Annotated[
+        bool,
+        typer.Option("--password", help="Remove the password: a new one is set with the key."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -40,13 +44,15 @@ def recover(
     Examples:
       keyturn recover --username ada@example.org
       keyturn recover --username ada@example.org --expires-in 1h --json
-      keyturn recover --username ada@example.org --second-factor
+      keyturn recover --username ada@example.org --password --second-factor
     """  # noqa: D301 - \b keeps the examples' lines
     with reported():
         import asyncio
 
         lasting = timedelta(seconds=expires_in)
-        made = asyncio.run(_recovered(settings_of(config), username, lasting, second_factor))
+        made = asyncio.run(
+            _recovered(settings_of(config), username, lasting, second_factor, password)
+        )
         if as_json:
             told = {
                 "user_id": made.user.id,
@@ -56,6 +62,7 @@ def recover(
                 "api_key": made.key.text,
                 "sign_ins_ended": made.sign_ins,
                 "second_factor_removed": made.second_factor,
+                "password_removed": made.password,
             }
             print(json.dumps(told))
             return
@@ -63,11 +70,21 @@ def recover(
         print(f"api key   {made.key.text}")
         if second_factor:
             say("The second factor is removed." if made.second_factor else "There was none.")
+        if password:
+            say(
+                "The password is removed: set a new one at /console/first-password."
+                if made.password
+                else "There was no password."
+            )
         say("Keep the key now: it is not shown again.")
 
 
 async def _recovered(
-    settings: "Settings", username: str, expires_in: timedelta, second_factor: bool
+    settings: "Settings",
+    username: str,
+    expires_in: timedelta,
+    second_factor: bool,
+    password: bool,
 ) -> "Recovered":
     from ..server.parts import open_parts
     from ..server.services.recovering import recover
@@ -80,4 +97,5 @@ async def _recovered(
             username=username,
             expires_in=expires_in,
             second_factor=second_factor,
+            password=password,
         )

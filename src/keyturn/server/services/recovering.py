@@ -1,6 +1,6 @@
 """A new key for an administrator who lost every one: whoever has the master secret may.
 
-What they are signed in with ends, and if wanted their second factor: both may be lost, too.
+What they are signed in with ends, and if wanted password and second factor: they may be lost, too.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ from .ports import ApiKeyFormat, NewKey, Store, Transaction
 class Recovered:
     """The administrator, and the key that was made.
 
-    `sign_ins` to the console ended; `second_factor`: there was one, which was removed.
+    `sign_ins` to the console ended; `second_factor` and `password`: there was one, which was
+    removed.
     """
 
     user: User
@@ -28,6 +29,7 @@ class Recovered:
     name: str
     sign_ins: int
     second_factor: bool
+    password: bool
 
 
 async def recover(
@@ -38,10 +40,12 @@ async def recover(
     username: str,
     expires_in: timedelta,
     second_factor: bool = False,
+    password: bool = False,
 ) -> Recovered:
     """Makes a key for an administrator of the root tenant; it narrows nothing, and expires.
 
     Sign-ins to the console end. `second_factor`: it is removed, and the password alone will do.
+    `password`: it is removed, and a new one is set with the key.
 
     Raises Refusal `not_found` for nobody of that name, `conflict` for somebody who is disabled
     or no administrator there: that would be another way to become one.
@@ -86,8 +90,11 @@ async def recover(
         removed = second_factor and await tx.second_factors.remove(user.id)
         if removed:
             change.note("user.second_factor_removed", user.id)
+        forgotten = password and await tx.sign_ins.forget_password(user.id)
+        if forgotten:
+            change.note("user.password_removed", user.id)
         await tx.audit.add([*events, *change.events])
-        return Recovered(user, new, name, ended, removed)
+        return Recovered(user, new, name, ended, removed, forgotten)
 
 
 async def _administers(tx: Transaction, user: User, root_id: str) -> bool:

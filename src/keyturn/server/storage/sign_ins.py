@@ -10,7 +10,7 @@ from ..domain.ids import parse_id
 from ..domain.model import KeyHash
 from ..domain.sign_ins import SecondFactor, SignIn
 from .epochs import epoch_in_force, sessions_epoch_of
-from .tables import api_keys, second_factors, users
+from .tables import api_keys, passwords, second_factors, users
 from .unit import Unit
 
 #: How often it is tried to take a code out of a list that others take codes out of.
@@ -72,6 +72,11 @@ class SignInRepository:
         )
         found = map(_sign_in, await self._unit.run(statement))
         return tuple(one for one in found if not one.idle(now))
+
+    async def forget_password(self, user_id: str) -> bool:
+        """False when there was none."""
+        statement = delete(passwords).where(passwords.c.user_id == user_id)
+        return (await self._unit.run(statement)).rowcount > 0
 
 
 class SecondFactorRepository:

@@ -23,6 +23,10 @@ class SignIns(Protocol):
         """A user's that are good still, the newest first."""
         ...
 
+    async def forget_password(self, user_id: str) -> bool:
+        """Who has none sets one with an API key. False when there was none."""
+        ...
+
 
 class SecondFactors(Protocol):
     """At most one a user."""
