@@ -21,6 +21,8 @@ _BATCH = 10_000
 #: Emptied before, in the same transaction, which need not log their rows then: all that nothing
 #: but these refers to.
 _EMPTIED = "tenant_tree, permissions, endpoints, users, passwords, memberships, api_keys, sessions"
+#: Stay empty, and refer to those.
+_REFERRING = "second_factors"
 _FILLED = ["tenants", "roles", *_EMPTIED.split(", ")]
 
 
@@ -69,7 +71,7 @@ async def _begin(connection: Connection) -> list[tuple[str, str]]:
     await connection.execute(
         f"""
         SET LOCAL maintenance_work_mem = '512MB';
-        TRUNCATE {_EMPTIED};
+        TRUNCATE {_EMPTIED}, {_REFERRING};
         -- The rows keep references whole by themselves. Who may not switch the checks off waits.
         DO $$ BEGIN
             SET LOCAL session_replication_role = replica;
