@@ -166,6 +166,7 @@ class TestOneNodeCutOff:
         here, there = site.nodes
         tokens, dead = here.exchange(), revoked(there)
         getattr(here.postgres, how)()
+        time.sleep(GOOD_FOR)  # so long a node goes on by what it has read
 
         for call in calls(here, tokens):
             assert_unavailable(call)

@@ -110,3 +110,17 @@ class TestInspect:
     async def test_is_for_who_may_see_sessions(self, console: Console, enter: Enter) -> None:
         nobody = await enter(None)
         assert (await nobody.get(f"/console/t/{console.tenant}/inspect")).status_code == 403
+
+
+class TestDepth:
+    async def test_what_is_too_deep_to_be_shown_is_no_token(self, console: Console) -> None:
+        def part(document: str) -> str:
+            return base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
+
+        for depth in (33, 300, 1_020):
+            claims = '{"a":' * depth + "1" + "}" * depth
+            token = f"{part('{}')}.{part(claims)}.x"
+            answer = await console.post(AT, {"token": token})
+            assert answer.status_code == 200
+            told = await console.rest.post("/tokens/inspect", {"token": token})
+            assert told.json()["kind"] == "unknown"

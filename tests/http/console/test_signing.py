@@ -113,10 +113,28 @@ class TestGuessing:
         async with httpx.AsyncClient(
             transport=service.client._transport, base_url=service.settings.public_url
         ) as client:
-            for number in range(5):
+            for number in range(8):
                 answer = await sign_in(client, f"nobody{number}@example.com", PASSWORD)
-            assert answer.status_code in (401, 429)
+                assert answer.status_code in (401, 429)
             answer = await client.get("/console/sign-in")
             assert answer.status_code == 429
             assert int(answer.headers["retry-after"]) >= 1
             assert "text/html" in answer.headers["content-type"]
+
+
+class TestForgottenCookie:
+    async def test_shuts_nobody_out_and_is_taken_away(self, start: Callable[..., Any]) -> None:
+        service: Running = await start(limit_failures_per_address="3/minute")
+        cookie = service.service.entrance.signing_in._cookies.new("0" * 22, 1).text
+        async with httpx.AsyncClient(
+            transport=service.client._transport,
+            base_url=service.settings.public_url,
+            cookies={"keyturn": cookie},
+        ) as client:
+            for _ in range(8):
+                answer = await client.get(
+                    "/console/tenants", headers={"cookie": f"keyturn={cookie}"}
+                )
+                assert answer.status_code == 303
+                assert 'keyturn="";' in answer.headers["set-cookie"]
+        assert (await service.exchange())["access_token"]

@@ -55,7 +55,7 @@ def token_of(console: Console) -> str:
     return signing_in.csrf(cookie_of(console.client))
 
 
-async def ask(console: Console, view: View, path: str, **fields: str) -> httpx.Response:
+async def ask(console: Console, view: View, path: str, /, **fields: str) -> httpx.Response:
     """Looks at a view, or sends its form with hardly anything in it."""
     if view.method == "GET":
         return await console.client.get(path)

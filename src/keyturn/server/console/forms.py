@@ -1,5 +1,6 @@
 """What a browser sends by a form, and what to say at its fields."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,8 @@ MAX_FIELDS = 2_000
 
 #: The hidden fields of every form.
 CSRF, ONCE = "csrf", "once"
+
+_NUMBER = re.compile(r"-?[0-9]{1,11}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Form:
         text = self.text(name)
         if not text:
             return None
-        if not text.isascii() or not text.lstrip("-").isdecimal() or len(text) > 12:
+        if not _NUMBER.fullmatch(text):
             raise invalid_request("must be a whole number", field=name)
         return int(text)
 

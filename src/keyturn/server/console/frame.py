@@ -8,9 +8,9 @@ from urllib.parse import quote, unquote, urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..domain.errors import Code, Ended, Refusal, invalid_request
+from ..domain.errors import Code, Refusal, invalid_request
 from ..domain.ids import parse_id
-from ..http.limits import FAILED, Limits
+from ..http.limits import Limits
 from ..http.protection import OWN_POLICY
 from ..http.routes import Page
 from ..services.callers import Arrival, Callers, Needs
@@ -104,7 +104,9 @@ class Frame:
         visit.cookie = self._cookies.read(visit.request)
         arrival = await self._arrival(visit)
         if arrival is None and not view.public:
-            return self._to_sign_in(visit.request)
+            response = self._to_sign_in(visit.request)
+            self._cookies.sign_out(response)
+            return response
         visit.arrival = arrival
         visit.csrf = self._csrf(visit)
         if posted:
@@ -134,8 +136,8 @@ class Frame:
         except Refusal as refusal:
             if refusal.code is not Code.INVALID_TOKEN:
                 raise
-            if not isinstance(refusal, Ended):
-                visit.request.scope[FAILED] = True
+            # It counts as no failure: nobody guesses 256 bits, and a forgotten tab's cookie would
+            # shut out all who share its address.
             visit.cookie = ""
             return None
 

@@ -36,6 +36,8 @@ from .ports.tokens import Signature
 
 #: Longest text that is looked at, in characters.
 MAX_TEXT = 16_384
+#: Lists and objects in each other: a token of ours has three, and JSON has a bound to be written.
+MAX_DEPTH = 32
 _KEY, _REFRESH = "kt_", "ktr_"
 #: Keys' and others' ends, as reasons.
 _ENDED_BY: Mapping[RevocationKind, str] = {
@@ -292,4 +294,13 @@ def _object(part: str) -> Mapping[str, object] | None:
         read = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (binascii.Error, ValueError):
         return None
-    return read if isinstance(read, dict) else None
+    return read if isinstance(read, dict) and not _is_deep(read, MAX_DEPTH) else None
+
+
+def _is_deep(value: object, left: int) -> bool:
+    """Whether lists and objects stand in each other more than `left` times."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return left == 0 or any(_is_deep(part, left - 1) for part in value)

@@ -14,6 +14,7 @@ def views() -> list[View]:
     """The home of who signed in, and the tenants to choose from."""
     return [
         View("GET", "", home),
+        View("GET", "/", home),
         View("GET", "/tenants", choose),
     ]
 
