@@ -47,13 +47,14 @@ def account(page: Page, served: Served, part: str = "") -> None:
     page.goto(f"{served.base_url}/console/account{part}")
 
 
-def set_up(page: Page, served: Served) -> tuple[pyotp.TOTP, list[str]]:
+def set_up(page: Page, served: Served, who: Person) -> tuple[pyotp.TOTP, list[str]]:
     """Sets up a second factor; gives the generator and the recovery codes, which still show."""
     account(page, served, "/second-factor")
     page.get_by_role("link", name="Set it up").click()
     secret = page.locator("#totp-secret").inner_text().replace(" ", "")
     generator = pyotp.TOTP(secret)
     page.get_by_role("textbox", name="Code").fill(generator.now())
+    page.get_by_label("Your password").fill(who.password)
     page.get_by_role("button", name="Set it up").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your second factor is set up")
     return generator, page.locator("#codes").inner_text().split()
@@ -124,7 +125,7 @@ class TestSecondFactor:
         accessible: Accessible,
     ) -> None:
         sign_in(page, served, ada)
-        generator, codes = set_up(page, served)
+        generator, codes = set_up(page, served, ada)
         assert len(codes) == 10
         accessible(page)
         page.get_by_role("link", name="I have saved them").click()
@@ -158,7 +159,7 @@ class TestSecondFactor:
 
     def test_codes_are_not_left_unasked(self, page: Page, served: Served, ada: Person) -> None:
         sign_in(page, served, ada)
-        set_up(page, served)
+        set_up(page, served, ada)
         asked: list[str] = []
 
         def leave(dialog: Dialog) -> None:
@@ -231,7 +232,7 @@ class TestSigningIn:
     def test_without_script(self, served: Served, ada: Person, new_context: NewContext) -> None:
         page = new_context(java_script_enabled=False).new_page()
         sign_in(page, served, ada)
-        generator, _ = set_up(page, served)
+        generator, _ = set_up(page, served, ada)
         page.get_by_role("button", name="Sign out").click()
         password_alone(page, served, ada)
         page.get_by_role("textbox", name="Code").fill(generator.at(int(time.time()) + 30))

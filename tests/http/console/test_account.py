@@ -59,7 +59,7 @@ async def second_factor(console: Console) -> tuple[pyotp.TOTP, list[str]]:
     generator = pyotp.TOTP(secret.group(1).replace(" ", ""))
     hidden = dict(_HIDDEN.findall(shown))
     now = console.service.clock()
-    fields = {**hidden, "code": generator.at(now)}
+    fields = {**hidden, "code": generator.at(now), "password": PASSWORD}
     answer = await console.client.post(f"{FACTOR}/set-up", data=fields, headers=SAME_ORIGIN)
     assert answer.status_code == 200, answer.text
     codes = re.search(r"<pre id=\"codes\"[^>]*>([^<]+)</pre>", answer.text)
@@ -221,12 +221,22 @@ class TestSecondFactor:
         shown = await console.page(f"{FACTOR}/set-up")
         hidden = dict(_HIDDEN.findall(shown))
         answer = await console.client.post(
-            f"{FACTOR}/set-up", data={**hidden, "code": "12"}, headers=SAME_ORIGIN
+            f"{FACTOR}/set-up",
+            data={**hidden, "code": "12", "password": PASSWORD},
+            headers=SAME_ORIGIN,
         )
         assert answer.status_code == 400
         assert 'id="e-code"' in answer.text
         secret = re.findall(r'id="totp-secret">([^<]+)<', shown)
         assert re.findall(r'id="totp-secret">([^<]+)<', answer.text) == secret
+
+    async def test_takes_the_password(self, console: Console) -> None:
+        shown = await console.page(f"{FACTOR}/set-up")
+        fields = {**dict(_HIDDEN.findall(shown)), "code": "123456", "password": "another one"}
+        answer = await console.client.post(f"{FACTOR}/set-up", data=fields, headers=SAME_ORIGIN)
+        assert answer.status_code == 400
+        assert 'id="e-password"' in answer.text
+        assert "another one" not in answer.text
 
     async def test_too_late_begins_anew(self, console: Console) -> None:
         fields = {"sealed": "something else", "code": "123456"}

@@ -6,9 +6,11 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pyotp
 import pytest
 
 from keyturn.server.domain.errors import Refusal, Throttled
+from keyturn.server.domain.sign_ins import MOST_WRONG
 from keyturn.server.services.second_factor import ENROLMENT, FactorState
 from keyturn.server.services.sign_in.codes import CODES
 from keyturn.server.services.signing_in import STEP, CodeNeeded
@@ -44,7 +46,7 @@ class TestSetUp:
         caller = await console.caller(cookie, "POST")
         enrolment = await console.second_factor.begin(caller)
         for code in ("000000", "", "12345", enrolment.secret):
-            work = console.second_factor.confirm(caller, enrolment.sealed, code)
+            work = console.second_factor.confirm(caller, enrolment.sealed, code, PASSWORD)
             assert await refused(work) == ("invalid_request", "code")
         await console.sign_in()
 
@@ -56,8 +58,22 @@ class TestSetUp:
         step = await console.step()
         console.service.clock.shift = ENROLMENT + timedelta(seconds=1)
         for other in (sealed, sealed[:-8], step, "", "é"):
-            work = console.second_factor.confirm(caller, other, at(generator))
+            work = console.second_factor.confirm(caller, other, at(generator), PASSWORD)
             assert await refused(work) == ("invalid_request", "sealed")
+
+    async def test_not_with_a_cookie_alone_and_other_browsers_end(self, console: Console) -> None:
+        cookie, other = await console.sign_in(), await console.sign_in()
+        caller = await console.caller(cookie, "POST")
+        enrolment = await console.second_factor.begin(caller)
+        code = at(pyotp.TOTP(enrolment.secret))
+        work = console.second_factor.confirm(caller, enrolment.sealed, code, "another one")
+        assert await refused(work) == ("invalid_request", "password")
+        elsewhere = await console.caller(other, "POST")
+        work = console.second_factor.confirm(elsewhere, enrolment.sealed, code, PASSWORD)
+        assert await refused(work) == ("invalid_request", "sealed")
+        await console.second_factor.confirm(caller, enrolment.sealed, code, PASSWORD)
+        await console.arrive(cookie)
+        assert (await refused(console.arrive(other)))[0] == "invalid_token"
 
     async def test_409_for_a_second_one(self, console: Console) -> None:
         cookie = await console.sign_in()
@@ -65,7 +81,7 @@ class TestSetUp:
         sealed = (await console.second_factor.begin(caller)).sealed
         generator, _ = await console.enrol(cookie)
         assert (await refused(console.second_factor.begin(caller)))[0] == "conflict"
-        work = console.second_factor.confirm(caller, sealed, at(generator))
+        work = console.second_factor.confirm(caller, sealed, at(generator), PASSWORD)
         assert (await refused(work))[0] == "conflict"
 
 
@@ -91,6 +107,19 @@ class TestCodes:
             tries = [console.signing_in.by_code(step, code, BROWSER) for _ in range(5)]
             done = await asyncio.gather(*tries, return_exceptions=True)
             assert sum(isinstance(one, Refusal) for one in done) == 4, done
+
+    async def test_ten_wrong_ones_in_a_row_leave_recovery_codes_alone(
+        self, console: Console
+    ) -> None:
+        generator, codes = await console.enrol(await console.sign_in())
+        step = await console.step()
+        for _ in range(MOST_WRONG):
+            assert (await refused(console.signing_in.by_code(step, "000000", BROWSER)))[1] == "code"
+        code = at(generator, 1)
+        assert (await refused(console.signing_in.by_code(step, code, BROWSER)))[1] == "code"
+        assert len(await console.events("user.second_factor_locked")) == 1
+        await console.signing_in.by_code(step, codes[0], BROWSER)
+        await console.signing_in.by_code(await console.step(), code, BROWSER)
 
     async def test_for_a_lost_generator_each_once(self, console: Console) -> None:
         cookie = await console.sign_in()

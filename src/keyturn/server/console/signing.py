@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from ..domain.errors import Refusal
-from ..http.limits import NAMED
+from ..domain.errors import Refusal, Throttled
+from ..http.limits import FAILED, NAMED
 from ..services.signing_in import Browser, CodeNeeded, SignedIn, SigningIn
 from .cookies import Cookies
 from .forms import Faults
@@ -48,6 +48,9 @@ class SigningPages:
             result = await self._signing_in.by_password(
                 form.text("username"), form.exact("password"), _browser(visit)
             )
+        except Throttled:
+            visit.request.scope[FAILED] = True
+            raise
         except Refusal as refusal:
             visit.refused(refusal)
             return visit.render("sign_in.html", 401, next=wanted)
@@ -132,7 +135,7 @@ class SigningPages:
 
     async def sign_out(self, visit: Visit) -> Response:
         """Ends the sign-in, here and on the server."""
-        await self._signing_in.sign_out(visit.cookie)
+        await self._signing_in.sign_out(visit.cookie, visit.address)
         response = see_other(f"{SIGN_IN}?done=signed-out")
         self._cookies.sign_out(response)
         return response

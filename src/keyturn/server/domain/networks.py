@@ -9,6 +9,19 @@ from .errors import invalid_request
 MAX_NETWORKS = 50
 
 
+def place(address: str | None) -> str:
+    """What one subscriber has: an IPv4 address, or the /64 around an IPv6 one."""
+    try:
+        parsed = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return address or ""
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, 64), strict=False))
+
+
 def check_networks(networks: Sequence[str]) -> tuple[str, ...]:
     """The networks in canonical form, each once.
 

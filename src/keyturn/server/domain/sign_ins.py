@@ -35,12 +35,17 @@ class SignIn:
         return now - since > timedelta(seconds=self.idle_timeout)
 
 
+#: Wrong codes in a row after which only a recovery code is taken: who has the password
+#: guesses one of some in a million each time.
+MOST_WRONG = 10
+
+
 @dataclass(frozen=True, slots=True)
 class SecondFactor:
     """A person's generator of codes (RFC 6238), confirmed by a first code.
 
     `sealed` is its secret. `last_step` is the newest step whose code was accepted. `recovery` are
-    the hashes of the recovery codes that are left, in hexadecimal.
+    the hashes of the recovery codes that are left, in hexadecimal. `wrong` codes came in a row.
     """
 
     user_id: str
@@ -49,3 +54,9 @@ class SecondFactor:
     last_step: int
     recovery: tuple[str, ...] = field(repr=False)
     version: int = 1
+    wrong: int = 0
+
+    @property
+    def locked(self) -> bool:
+        """Whether somebody guesses: only a recovery code does then."""
+        return self.wrong >= MOST_WRONG

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..domain.errors import Refusal
+from ..domain.errors import Refusal, Throttled
 from ..domain.tokens import LiveToken
 from ..services.ports.turns import UNKNOWN, group
 from ..services.throttling import Throttling
@@ -37,6 +37,11 @@ class Limits:
             throttling.admit(source)
             try:
                 response = await answer(request, source.address)
+            except Throttled:
+                # Who goes on trying one human's password is shut out altogether.
+                if FAILED in request.scope:
+                    throttling.failed(source, None)
+                raise
             except Refusal as refusal:
                 throttling.refused(refusal, source, request.scope.get(NAMED))
                 raise

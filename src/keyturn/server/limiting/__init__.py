@@ -13,6 +13,8 @@ from .notation import read_rate
 
 #: How much more often a proxy that nobody has declared may bring failures than one address.
 OF_PROXIES = 10
+#: How much more often all places together may try one human's password than one of them.
+OF_PLACES = 10
 
 
 @contextlib.asynccontextmanager
@@ -26,6 +28,8 @@ async def open_counters(
     wanted = {name: rate for name, rate in rates.items() if rate is not None}
     if address := rates.get("failures_per_address"):
         wanted["failures_per_proxy"] = Rate(OF_PROXIES * address.amount, address.window)
+    if username := rates.get("failures_per_username"):
+        wanted["passwords_everywhere"] = Rate(OF_PLACES * username.amount, username.window)
     if redis_url is None or not wanted:
         yield Counters(**{name: Windows(rate) for name, rate in wanted.items()})
         return

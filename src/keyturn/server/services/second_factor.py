@@ -8,6 +8,7 @@ from ..domain.model import UserKind
 from ..domain.sign_ins import SecondFactor
 from .callers import OwnCaller
 from .management.changes import Change, Changes
+from .management.ending import end_sign_ins
 from .ports import AnswerSealer, Clock, FactorSecrets, OneTimeCodes, Passwords, Store
 from .sign_in.beginning import wrong
 from .sign_in.codes import Codes, code_hash, new_codes
@@ -79,7 +80,7 @@ class SecondFactorService:
         async with self._store.transaction() as tx:
             _need_none(await tx.second_factors.get(caller.record.user_id))
         secret = self._generators.new_secret()
-        sealed = self._steps.seal(user=caller.record.user_id, secret=secret)
+        sealed = self._steps.seal(user=caller.record.user_id, by=caller.token.key_id, secret=secret)
         return Enrolment(secret, self._generators.uri(secret, caller.record.username), sealed)
 
     def again(self, caller: OwnCaller, sealed: str) -> Enrolment:
@@ -90,15 +91,21 @@ class SecondFactorService:
         secret = self._secret(caller, sealed)
         return Enrolment(secret, self._generators.uri(secret, caller.record.username), sealed)
 
-    async def confirm(self, caller: OwnCaller, sealed: str, code: str) -> tuple[str, ...]:
+    async def confirm(
+        self, caller: OwnCaller, sealed: str, code: str, password: str
+    ) -> tuple[str, ...]:
         """Sets the second factor up; gives the recovery codes, which are shown this once.
 
-        Raises Refusal `invalid_request` for `sealed` (begin again) and `code`, `conflict` as
-        `begin`. Raises Throttled.
+        All other sign-ins end. Who has nothing but a cookie could else shut its person out.
+
+        Raises Refusal `invalid_request` for `sealed` (begin again), `code` and `password`,
+        `conflict` as `begin`. Raises Throttled.
         """
         user_id, secret = caller.record.user_id, self._secret(caller, sealed)
+        stored = await self._proven(caller, password)
         self._throttling.password(f"code {user_id}", caller.address, _who(caller))
         async with self._changes.begin(caller.actor, caller.record.home_tenant_id) as change:
+            await _need_same(change, caller, stored)
             _need_none(await change.tx.second_factors.get(user_id))
             step = self._codes.first_step(secret, code, change.now)
             if step is None:
@@ -113,6 +120,10 @@ class SecondFactorService:
             )
             await change.tx.second_factors.put(factor)
             change.note("user.second_factor_set", user_id)
+            last = self._changes.last_token_ends(change.now)
+            ended = await end_sign_ins(change, user_id, last, but=caller.token.key_id)
+            if ended:
+                change.note("user.signed_out", user_id, sign_ins=ended)
         return codes
 
     async def remove(self, caller: OwnCaller, password: str) -> None:
@@ -138,7 +149,8 @@ class SecondFactorService:
 
     def _secret(self, caller: OwnCaller, sealed: str) -> str:
         state = self._steps.open(sealed)
-        if state is None or state["user"] != caller.record.user_id:
+        here = {"user": caller.record.user_id, "by": caller.token.key_id}
+        if state is None or {name: state[name] for name in here} != here:
             raise invalid_request("That took too long: begin again.", field="sealed")
         return state["secret"]
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ..domain.errors import Refusal, conflict, invalid_request
+from ..domain.model import User
 from ..domain.passwords import check_password
+from ..domain.sign_ins import MOST_WRONG
+from ..domain.trail import AuditEvent
 from .callers import Callers
 from .credentials import Credentials
 from .management.changes import Change, Changes
@@ -133,7 +136,24 @@ class SigningIn(SignIns):
                 change.note("user.recovery_code_used", user.id, left=len(now.factor.recovery) - 1)
             return f"password, {taken}"
 
-        return await self._beginning.begin(user, browser, admit)
+        try:
+            return await self._beginning.begin(user, browser, admit)
+        except Refusal as refusal:
+            if refusal.field == "code":
+                await self._count_wrong(user)
+            raise
+
+    async def _count_wrong(self, user: User) -> None:
+        """By itself: what was refused is rolled back."""
+        async with self._store.transaction() as tx:
+            if await tx.second_factors.count_wrong(user.id) == MOST_WRONG:
+                locked = AuditEvent(
+                    "user.second_factor_locked",
+                    "done",
+                    tenant_id=user.home_tenant_id,
+                    target=user.id,
+                )
+                await tx.audit.add([locked])
 
     async def first_password(
         self, username: str, api_key: str, new_password: str, browser: Browser

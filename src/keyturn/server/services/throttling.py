@@ -12,6 +12,7 @@ import math
 from ..domain.addresses import folded_address
 from ..domain.errors import Code, Ended, Guessed, Refusal, Throttled
 from ..domain.model import KeyRecord
+from ..domain.networks import place
 from ..domain.records import transient
 from ..domain.tokens import LiveToken
 from .ports import Counter, Counters
@@ -88,11 +89,18 @@ class Throttling:
         """Counts a try of a human's password, before it is judged: raises when there were too many.
 
         It is no secret of 256 bits, so the right one is refused, too. `whose` names the human, and
-        the place where it is tried: so that nobody locks them out elsewhere.
+        what the password is tried for. Tries from one place (`domain.networks.place`) are counted
+        by themselves, so that one who tries elsewhere keeps nobody out; from all places together
+        there may be ten times as many, so that many do not guess fast.
         """
-        counter, name = self._counters.failures_per_username, _hashed(f"password {whose}")
-        if counter is not None and (wait := counter.hit(name)):
-            raise self._over("failures-per-username", counter, name, wait, address, who)
+        here, everywhere = f"password {whose} from {place(address)}", f"password {whose}"
+        for counter, tried in (
+            (self._counters.failures_per_username, here),
+            (self._counters.passwords_everywhere, everywhere),
+        ):
+            name = _hashed(tried)
+            if counter is not None and (wait := counter.hit(name)):
+                raise self._over("failures-per-username", counter, name, wait, address, who)
 
     def exchange(self, record: KeyRecord, address: str | None) -> None:
         """Counts one token request that named a valid key. Raises before anything is spent."""

@@ -101,6 +101,7 @@ class SecondFactorRepository:
             "last_step": factor.last_step,
             "recovery": list(factor.recovery),
             "version": factor.version,
+            "wrong": factor.wrong,
         }
         statement = self._unit.insert(second_factors).on_conflict_do_update(
             index_elements=[second_factors.c.user_id],
@@ -118,9 +119,19 @@ class SecondFactorRepository:
         statement = (
             update(second_factors)
             .where(second_factors.c.user_id == user_id, second_factors.c.last_step < step)
-            .values(last_step=step, version=second_factors.c.version + 1)
+            .values(last_step=step, wrong=0, version=second_factors.c.version + 1)
         )
         return (await self._unit.run(statement)).rowcount > 0
+
+    async def count_wrong(self, user_id: str) -> int:
+        """One more than before; how many in a row there are."""
+        statement = (
+            update(second_factors)
+            .where(second_factors.c.user_id == user_id)
+            .values(wrong=second_factors.c.wrong + 1)
+            .returning(second_factors.c.wrong)
+        )
+        return int((await self._unit.run(statement)).scalar_one_or_none() or 0)
 
     async def take_code(self, user_id: str, code_hash: str) -> bool:
         """By the version that was read: of two who take codes at once, one reads again."""
@@ -154,7 +165,7 @@ class SecondFactorRepository:
         statement = (
             update(second_factors)
             .where(second_factors.c.user_id == user_id)
-            .values(recovery=list(hashes), version=second_factors.c.version + 1)
+            .values(recovery=list(hashes), wrong=0, version=second_factors.c.version + 1)
         )
         if version is not None:
             statement = statement.where(second_factors.c.version == version)
@@ -184,4 +195,5 @@ def _factor(row: Row[Any]) -> SecondFactor:
         last_step=row.last_step,
         recovery=tuple(row.recovery),
         version=row.version,
+        wrong=row.wrong,
     )

@@ -48,9 +48,10 @@ class SecondFactorPages:
         """Judges the first code; then there is a second factor, and these are its codes."""
         caller = await self._caller(visit)
         sealed, code = visit.form.text("sealed"), visit.form.text("code")
+        password = self._password(visit)
         visit.forget("code")
         try:
-            codes = await self._second_factor.confirm(caller, sealed, code)
+            codes = await self._second_factor.confirm(caller, sealed, code, password)
         except Refusal as refusal:
             if refusal.code is Code.CONFLICT:
                 return _there_is_one(visit, refusal)

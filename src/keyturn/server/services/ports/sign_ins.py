@@ -45,6 +45,10 @@ class SecondFactors(Protocol):
         """Accepts the code of that step, once: False when it, or a later one, was accepted."""
         ...
 
+    async def count_wrong(self, user_id: str) -> int:
+        """A code was none: how many in a row there are. A code that is taken ends the row."""
+        ...
+
     async def take_code(self, user_id: str, code_hash: str) -> bool:
         """Accepts a recovery code, once: False when it is none that is left."""
         ...

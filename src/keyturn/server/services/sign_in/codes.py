@@ -59,6 +59,8 @@ class Codes:
             hashed = code_hash(factor.user_id, plain)
             taken = await tx.second_factors.take_code(factor.user_id, hashed)
             return Taken.RECOVERY_CODE if taken else None
+        if factor.locked:
+            return None
         secret = self._secrets.open(factor)
         if secret is None:
             raise Unavailable("a second factor is sealed under a master secret that is not here")

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("confirmed_at", UtcDateTime, nullable=False),
         sa.Column("last_step", sa.BigInteger, nullable=False),
         sa.Column("recovery", json_type(), nullable=False),
+        sa.Column("wrong", sa.Integer, nullable=False, server_default="0"),
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("user_id", name="pk_second_factors"),
         sa.ForeignKeyConstraint(
