@@ -46,7 +46,10 @@ class Timeline:
 
 def timeline(keys: Sequence[Document], now: datetime, ahead: timedelta) -> Timeline:
     """The keys of the API's list, from the first one's making to `ahead` of now or the last end."""
-    spans = [_phases(key, now + ahead) for key in keys]
+    # Who signs now does so until another one takes over, as far as that is planned.
+    planned = [moment(key["signs_from"]) for key in keys if key["signs_from"]]
+    horizon = max([now + ahead, *planned])
+    spans = [_phases(key, horizon) for key in keys]
     ends = [at for phases in spans for _, since, until in phases for at in (since, until)]
     begin, end = min([now - ahead, *ends]), max([now + ahead, *ends])
     length = (end - begin).total_seconds()

@@ -80,6 +80,15 @@
 
   localTimes(document);
   document.addEventListener("htmx:afterSwap", () => localTimes(document));
+  const live = document.getElementById("live");
+  if (live) {
+    const text = live.textContent;
+    live.hidden = false;
+    document.addEventListener("htmx:afterSwap", () => { live.textContent = text; });
+    for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+      document.addEventListener(name, () => { live.textContent = live.dataset.stopped; });
+    }
+  }
   // A list that could not be loaded anew says so, and stays.
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
     document.addEventListener(name, () => { say.textContent = "Could not be loaded. Try again."; });

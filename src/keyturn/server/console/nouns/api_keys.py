@@ -84,7 +84,9 @@ async def ask_revoke(visit: Visit) -> Response:
         f"Revoke “{key['name']}”?",
         ends=[
             f"the API key of {key['user_name']}, {_used(visit, key)}",
-            f"its live sessions: {live}" if live else "all its sessions",
+            f"its live sessions: {live}, and those that were not refreshed yet"
+            if live
+            else "all its sessions",
             "the access tokens that it gave, on every resource server, within a second",
         ],
         note="Programs that have this key get no token any more, until they have another key."

@@ -65,7 +65,7 @@ async def ask(visit: Visit) -> Response:
 
 async def inspect(visit: Visit) -> Response:
     """Looks at what was pasted. It stands in the body of the request alone, and in no answer."""
-    token = visit.form.text("token")
+    token = visit.form.text("token").removeprefix("Bearer ").strip()
     visit.forget("token")
     try:
         found = (await visit.ask("inspectToken", body={"token": token})).data

@@ -162,7 +162,9 @@ async def _edit_form(visit: Visit, status: int = 200) -> Response:
 def _body(form: Form) -> Document:
     """What both forms say. Raises Refusal at the field."""
     is_all, events = form.flag("all_events"), form.texts("events")
-    if is_all == bool(events):
+    if is_all and events:
+        raise invalid_request("Untick “all events” to choose some of them.", field="events")
+    if not is_all and not events:
         raise invalid_request("Choose at least one event, or all of them.", field="events")
     return {
         "name": form.text("name"),
