@@ -180,6 +180,29 @@ class TestSecondFactors:
             assert await work.second_factors.take_code(person, "dd")
             assert not await work.second_factors.replace_codes(new_id(), ["dd"])
 
+    async def test_tries_are_counted_until_a_code_is_taken(self, world: World, person: str) -> None:
+        async def count() -> int | None:
+            async with world.storage.store.transaction() as work:
+                return await work.second_factors.count_try(person, 3)
+
+        counted = await asyncio.gather(*(count() for _ in range(5)))
+        assert sorted(nth or 0 for nth in counted) == [0, 0, 1, 2, 3]
+        async with world.storage.store.transaction() as work:
+            factors = work.second_factors
+            assert not await factors.take_step(person, 10)
+            assert not await factors.take_code(person, "zz")
+            await factors.replace_codes(person, ["dd"])
+            factor = await factors.get(person)
+            assert factor is not None
+            assert factor.wrong == 3
+            assert await factors.take_step(person, 11)
+            assert await factors.count_try(person, 3) == 1
+            assert await factors.take_code(person, "dd")
+            assert await factors.count_try(person, 3) == 1
+            await factors.put(SecondFactor(person, b"other", NOW, 11, ()))
+            assert await factors.count_try(person, 3) == 1
+            assert await factors.count_try(new_id(), 3) is None
+
     async def test_of_many_at_once_one_takes_it(self, world: World, person: str) -> None:
         async def code(which: str) -> bool:
             async with world.storage.store.transaction() as work:

@@ -230,13 +230,22 @@ class TestSecondFactor:
         secret = re.findall(r'id="totp-secret">([^<]+)<', shown)
         assert re.findall(r'id="totp-secret">([^<]+)<', answer.text) == secret
 
-    async def test_takes_the_password(self, console: Console) -> None:
+    async def test_a_wrong_password_shows_the_same_secret_again(self, console: Console) -> None:
         shown = await console.page(f"{FACTOR}/set-up")
-        fields = {**dict(_HIDDEN.findall(shown)), "code": "123456", "password": "another one"}
+        fields = {**dict(_HIDDEN.findall(shown)), "code": "123456", "password": NEW_PASSWORD}
         answer = await console.client.post(f"{FACTOR}/set-up", data=fields, headers=SAME_ORIGIN)
         assert answer.status_code == 400
         assert 'id="e-password"' in answer.text
-        assert "another one" not in answer.text
+        assert NEW_PASSWORD not in answer.text
+        secret = re.findall(r'id="totp-secret">([^<]+)<', shown)
+        assert re.findall(r'id="totp-secret">([^<]+)<', answer.text) == secret
+        assert "Since" not in await console.page(FACTOR)
+
+    async def test_set_up_signs_the_other_browsers_out(self, console: Console) -> None:
+        cookie = await elsewhere(console)
+        await second_factor(console)
+        assert not await signed_in(console, cookie)
+        await console.page(FACTOR)
 
     async def test_too_late_begins_anew(self, console: Console) -> None:
         fields = {"sealed": "something else", "code": "123456"}

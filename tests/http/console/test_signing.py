@@ -33,6 +33,16 @@ class TestSignIn:
         console.client.cookies.update(cookie)
         assert (await console.get("/console/tenants")).status_code == 303
 
+    async def test_signing_out_is_told_with_the_address(self, console: Console) -> None:
+        await console.post("/console/sign-out", form="/console/tenants")
+        service = console.service
+        answer = await service.administer(
+            "GET", "/audit-events?action=user.signed_out", console.tenant
+        )
+        (event,) = answer.json()["items"]
+        assert event["actor"]["user_id"] == console.user.id
+        assert event["actor"]["address"] == "127.0.0.1"
+
     async def test_the_page_of_a_code_loaded_anew_begins_anew(self, console: Console) -> None:
         answer = await console.get("/console/sign-in/code")
         assert answer.headers["location"] == "/console/sign-in"

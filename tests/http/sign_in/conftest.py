@@ -100,7 +100,8 @@ class Console:
         generator = pyotp.TOTP(enrolment.secret)
         code = at(generator, -1)
         caller = await self.caller(cookie, "POST")
-        return generator, await self.second_factor.confirm(caller, enrolment.sealed, code, PASSWORD)
+        confirmed = self.second_factor.confirm(caller, enrolment.sealed, code, PASSWORD)
+        return generator, await confirmed
 
     async def arrive(self, cookie: str) -> Arrival:
         return await self.signing_in.arrive(cookie, BROWSER.address, ENDPOINT)

@@ -14,7 +14,7 @@ from keyturn.server.domain.sign_ins import MOST_WRONG
 from keyturn.server.services.second_factor import ENROLMENT, FactorState
 from keyturn.server.services.sign_in.codes import CODES
 from keyturn.server.services.signing_in import STEP, CodeNeeded
-from tests.http.sign_in.conftest import BROWSER, PASSWORD, Console, at
+from tests.http.sign_in.conftest import BROWSER, PASSWORD, AtNoon, Console, at
 
 WRONG = "another password of some length"
 
@@ -61,19 +61,47 @@ class TestSetUp:
             work = console.second_factor.confirm(caller, other, at(generator), PASSWORD)
             assert await refused(work) == ("invalid_request", "sealed")
 
-    async def test_not_with_a_cookie_alone_and_other_browsers_end(self, console: Console) -> None:
-        cookie, other = await console.sign_in(), await console.sign_in()
+    async def test_takes_the_password(self, console: Console) -> None:
+        cookie = await console.sign_in()
         caller = await console.caller(cookie, "POST")
         enrolment = await console.second_factor.begin(caller)
         code = at(pyotp.TOTP(enrolment.secret))
-        work = console.second_factor.confirm(caller, enrolment.sealed, code, "another one")
-        assert await refused(work) == ("invalid_request", "password")
-        elsewhere = await console.caller(other, "POST")
-        work = console.second_factor.confirm(elsewhere, enrolment.sealed, code, PASSWORD)
-        assert await refused(work) == ("invalid_request", "sealed")
+        for password in (WRONG, ""):
+            work = console.second_factor.confirm(caller, enrolment.sealed, code, password)
+            assert await refused(work) == ("invalid_request", "password")
+        assert await console.second_factor.state(caller) == FactorState()
         await console.second_factor.confirm(caller, enrolment.sealed, code, PASSWORD)
+
+    async def test_ends_the_other_sign_ins(self, console: Console) -> None:
+        others = [await console.sign_in() for _ in range(2)]
+        cookie = await console.sign_in()
+        await console.enrol(cookie)
         await console.arrive(cookie)
-        assert (await refused(console.arrive(other)))[0] == "invalid_token"
+        for other in others:
+            await console.over(other)
+        (event,) = await console.events("user.signed_out")
+        assert event["data"] == {"sign_ins": 2}
+
+    async def test_not_with_what_another_sign_in_began(self, console: Console) -> None:
+        cookie, other = await console.sign_in(), await console.sign_in()
+        enrolment = await console.second_factor.begin(await console.caller(other, "POST"))
+        code = at(pyotp.TOTP(enrolment.secret))
+        caller = await console.caller(cookie, "POST")
+        work = console.second_factor.confirm(caller, enrolment.sealed, code, PASSWORD)
+        assert await refused(work) == ("invalid_request", "sealed")
+
+    async def test_passwords_are_tried_a_few_times(
+        self, start: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        service = await start(limit_failures_per_username="3/minute")
+        console = await Console.open(service, monkeypatch)
+        caller = await console.caller(await console.sign_in(), "POST")
+        enrolment = await console.second_factor.begin(caller)
+        code = at(pyotp.TOTP(enrolment.secret))
+        for _ in range(3):
+            await refused(console.second_factor.confirm(caller, enrolment.sealed, code, WRONG))
+        with pytest.raises(Throttled):
+            await console.second_factor.confirm(caller, enrolment.sealed, code, PASSWORD)
 
     async def test_409_for_a_second_one(self, console: Console) -> None:
         cookie = await console.sign_in()
@@ -107,19 +135,6 @@ class TestCodes:
             tries = [console.signing_in.by_code(step, code, BROWSER) for _ in range(5)]
             done = await asyncio.gather(*tries, return_exceptions=True)
             assert sum(isinstance(one, Refusal) for one in done) == 4, done
-
-    async def test_ten_wrong_ones_in_a_row_leave_recovery_codes_alone(
-        self, console: Console
-    ) -> None:
-        generator, codes = await console.enrol(await console.sign_in())
-        step = await console.step()
-        for _ in range(MOST_WRONG):
-            assert (await refused(console.signing_in.by_code(step, "000000", BROWSER)))[1] == "code"
-        code = at(generator, 1)
-        assert (await refused(console.signing_in.by_code(step, code, BROWSER)))[1] == "code"
-        assert len(await console.events("user.second_factor_locked")) == 1
-        await console.signing_in.by_code(step, codes[0], BROWSER)
-        await console.signing_in.by_code(await console.step(), code, BROWSER)
 
     async def test_for_a_lost_generator_each_once(self, console: Console) -> None:
         cookie = await console.sign_in()
@@ -165,6 +180,76 @@ class TestCodes:
             await refused(console.signing_in.by_code(step, "000000", BROWSER))
         with pytest.raises(Throttled):
             await console.signing_in.by_code(step, at(generator), BROWSER)
+
+
+class TestLocked:
+    async def guess(self, console: Console, times: int, code: str = "000000") -> None:
+        step = await console.step()
+        for _ in range(times):
+            work = console.signing_in.by_code(step, code, BROWSER)
+            assert await refused(work) == ("invalid_request", "code")
+
+    async def wrong(self, console: Console) -> int:
+        async with console.service.service.parts.store.transaction() as tx:
+            factor = await tx.second_factors.get(console.user.id)
+        assert factor is not None
+        return factor.wrong
+
+    async def test_after_many_wrong_ones_until_a_recovery_code(self, console: Console) -> None:
+        generator, codes = await console.enrol(await console.sign_in())
+        await self.guess(console, MOST_WRONG - 1)
+        assert await console.events("user.second_factor_locked") == []
+        await self.guess(console, 1)
+        await self.guess(console, 1, at(generator))
+        await self.guess(console, 2)
+        (event,) = await console.events("user.second_factor_locked")
+        assert event["actor"]["user_id"] == console.user.id
+        await console.signing_in.by_code(await console.step(), codes[0], BROWSER)
+        assert await self.wrong(console) == 0
+        await console.signing_in.by_code(await console.step(), at(generator), BROWSER)
+
+    async def test_not_when_a_right_one_came_between(self, console: Console) -> None:
+        generator, _ = await console.enrol(await console.sign_in())
+        await self.guess(console, MOST_WRONG - 1)
+        await console.signing_in.by_code(await console.step(), at(generator), BROWSER)
+        assert await self.wrong(console) == 0
+        await self.guess(console, MOST_WRONG - 1)
+        await console.signing_in.by_code(await console.step(), at(generator, 1), BROWSER)
+
+    async def test_by_wrong_recovery_codes_too(self, console: Console) -> None:
+        generator, codes = await console.enrol(await console.sign_in())
+        await self.guess(console, MOST_WRONG + 1, "aaaaa-aaaaa-aaaaa-aaaaa")
+        await self.guess(console, 1, at(generator))
+        assert len(await console.events("user.second_factor_locked")) == 1
+        await console.signing_in.by_code(await console.step(), codes[0], BROWSER)
+
+    async def test_of_many_at_once_no_more_are_judged(
+        self, console: Console, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await console.enrol(await console.sign_in())
+        judged: list[str] = []
+        monkeypatch.setattr(AtNoon, "step_of", lambda _, secret, code, now: judged.append(code))
+        step = await console.step()
+        tries = [console.signing_in.by_code(step, "000000", BROWSER) for _ in range(15)]
+        done = await asyncio.gather(*tries, return_exceptions=True)
+        assert all(isinstance(one, Refusal) for one in done), done
+        assert len(judged) == MOST_WRONG
+
+    async def test_not_by_who_does_not_know_the_password(self, console: Console) -> None:
+        await console.enrol(await console.sign_in())
+        step = await console.step()
+        async with console.service.service.parts.store.transaction() as tx:
+            await tx.users.set_password(console.user.id, "hash of another", await tx.now())
+        assert (await refused(console.signing_in.by_code(step, "000000", BROWSER)))[1] == "step"
+        assert await self.wrong(console) == 0
+
+    async def test_no_more_once_it_was_removed(self, console: Console) -> None:
+        cookie = await console.sign_in()
+        await console.enrol(cookie)
+        await self.guess(console, MOST_WRONG)
+        await console.second_factor.remove(await console.caller(cookie, "POST"), PASSWORD)
+        await console.enrol(cookie)
+        assert await self.wrong(console) == 0
 
 
 class TestWithThePassword:

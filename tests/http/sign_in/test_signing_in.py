@@ -348,38 +348,3 @@ class TestForms:
             assert not signing_in.is_csrf(cookie, wrong)
         assert not signing_in.is_csrf("no cookie", token)
         assert cookie.split("_")[3] not in token
-
-
-class TestFromElsewhere:
-    async def test_who_guesses_keeps_nobody_out(
-        self, start: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        service = await start(limit_failures_per_username="3/minute")
-        console = await Console.open(service, monkeypatch)
-        for _ in range(6):
-            with pytest.raises((Refusal, Throttled)):
-                await console.signing_in.by_password(
-                    console.user.username, "wrong " * 4, Browser("198.51.100.9")
-                )
-        with pytest.raises(Throttled):
-            await console.signing_in.by_password(
-                console.user.username, PASSWORD, Browser("198.51.100.9")
-            )
-        elsewhere = Browser("2001:db8::7")
-        await console.signing_in.by_password(console.user.username, PASSWORD, elsewhere)
-
-    async def test_but_not_from_everywhere_at_once(
-        self, start: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        service = await start(limit_failures_per_username="3/minute")
-        console = await Console.open(service, monkeypatch)
-        throttled = 0
-        for number in range(60):
-            browser = Browser(f"203.0.113.{number}")
-            try:
-                await console.signing_in.by_password(console.user.username, "wrong " * 4, browser)
-            except Throttled:
-                throttled += 1
-            except Refusal:
-                pass
-        assert throttled

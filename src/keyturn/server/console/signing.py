@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from ..domain.errors import Refusal, Throttled
-from ..http.limits import FAILED, NAMED
+from ..http.limits import FAILED
 from ..services.signing_in import Browser, CodeNeeded, SignedIn, SigningIn
 from .cookies import Cookies
 from .forms import Faults
@@ -43,17 +43,16 @@ class SigningPages:
         """Judges a password."""
         form = visit.form
         wanted = safe_next(form.text("next"))
-        visit.request.scope[NAMED] = form.text("username")
         try:
             result = await self._signing_in.by_password(
                 form.text("username"), form.exact("password"), _browser(visit)
             )
-        except Throttled:
-            visit.request.scope[FAILED] = True
-            raise
         except Refusal as refusal:
             visit.refused(refusal)
             return visit.render("sign_in.html", 401, next=wanted)
+        except Throttled:
+            visit.request.scope[FAILED] = True
+            raise
         if isinstance(result, CodeNeeded):
             return visit.render("sign_in_code.html", step=result.step, next=wanted)
         return self._let_in(result, wanted)
@@ -96,6 +95,9 @@ class SigningPages:
         except Refusal as refusal:
             visit.refused(refusal)
             return visit.render("first_password.html", 400)
+        except Throttled:
+            visit.request.scope[FAILED] = True
+            raise
         return self._let_in(result, ROOT)
 
     async def ask_invitation(self, visit: Visit) -> Response:

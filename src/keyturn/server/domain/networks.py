@@ -1,5 +1,8 @@
-"""The networks that a key may be used from, in CIDR notation (RFC 4632, RFC 4291)."""
+"""The networks that a key may be used from, in CIDR notation (RFC 4632, RFC 4291), and those that
+are counted as one caller.
+"""
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 
@@ -7,19 +10,12 @@ from .errors import invalid_request
 
 #: Networks that one key may name.
 MAX_NETWORKS = 50
-
-
-def place(address: str | None) -> str:
-    """What one subscriber has: an IPv4 address, or the /64 around an IPv6 one."""
-    try:
-        parsed = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return address or ""
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((parsed, 64), strict=False))
+#: One subscriber has at least that much of IPv6, and counts as one.
+_ONE_SUBSCRIBER = 64
+#: Longest text that is kept of what is no address: as long as an IPv6 one that embeds IPv4.
+_LONGEST = 45
+#: Addresses whose names are remembered.
+_MOST_KNOWN = 4_096
 
 
 def check_networks(networks: Sequence[str]) -> tuple[str, ...]:
@@ -68,6 +64,18 @@ def within(inner: Sequence[str], outer: Sequence[str]) -> bool:
     return all(
         any(_inside(ipaddress.ip_network(network), one) for one in wide) for network in inner
     )
+
+
+@functools.lru_cache(_MOST_KNOWN)
+def counted_as(address: str) -> str:
+    """The name under which an address is counted: IPv6 by the subscriber's network."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:_LONGEST]
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.IPv6Network((parsed, _ONE_SUBSCRIBER), strict=False))
 
 
 def _inside(

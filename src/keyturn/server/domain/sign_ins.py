@@ -8,6 +8,9 @@ LONGEST = timedelta(hours=10)
 IDLE = timedelta(minutes=30)
 #: Sign-ins of one person: with one more, the oldest ends.
 MOST = 20
+#: Codes in a row that may be wrong: from then on a generator's are refused, for there are so few
+#: of them that whoever knows the password would guess one in the end.
+MOST_WRONG = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +38,13 @@ class SignIn:
         return now - since > timedelta(seconds=self.idle_timeout)
 
 
-#: Wrong codes in a row after which only a recovery code is taken: who has the password
-#: guesses one of some in a million each time.
-MOST_WRONG = 10
-
-
 @dataclass(frozen=True, slots=True)
 class SecondFactor:
     """A person's generator of codes (RFC 6238), confirmed by a first code.
 
     `sealed` is its secret. `last_step` is the newest step whose code was accepted. `recovery` are
-    the hashes of the recovery codes that are left, in hexadecimal. `wrong` codes came in a row.
+    the hashes of the recovery codes that are left, in hexadecimal. `wrong` is how many codes in
+    a row were tried and not right, `MOST_WRONG` at most.
     """
 
     user_id: str
@@ -53,10 +52,5 @@ class SecondFactor:
     confirmed_at: datetime
     last_step: int
     recovery: tuple[str, ...] = field(repr=False)
-    version: int = 1
     wrong: int = 0
-
-    @property
-    def locked(self) -> bool:
-        """Whether somebody guesses: only a recovery code does then."""
-        return self.wrong >= MOST_WRONG
+    version: int = 1

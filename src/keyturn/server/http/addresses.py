@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.types import Scope
 
+from ..domain.networks import counted_as
 from ..services.throttling import Source
 from .caller import headers_once
 
@@ -26,8 +27,6 @@ _HEADER = b"x-forwarded-for"
 _LONGEST = 53
 #: Hops that are looked at, from the last one on.
 _MOST_HOPS = 20
-#: One subscriber has at least that much of IPv6, and counts as one.
-_ONE_SUBSCRIBER = 64
 #: Peers that are remembered.
 _MOST_KNOWN = 4_096
 #: Requests after which it is said that a proxy seems to be undeclared.
@@ -151,15 +150,3 @@ def _unmapped(address: str) -> str:
     except ValueError:
         return address
     return str(parsed.ipv4_mapped) if parsed.ipv4_mapped is not None else address
-
-
-@functools.lru_cache(_MOST_KNOWN)
-def counted_as(address: str) -> str:
-    """The name under which an address is counted: IPv6 by the subscriber's network."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:_LONGEST]
-    if parsed.version == 4:
-        return str(parsed)
-    return str(ipaddress.IPv6Network((parsed, _ONE_SUBSCRIBER), strict=False))

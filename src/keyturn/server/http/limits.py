@@ -14,7 +14,7 @@ from .addresses import Addresses
 #: As whom a caller wants to be taken, before that is known: a username, or a client's id.
 NAMED = "keyturn.named"
 
-#: Set by an answer that is no refusal, to what is a failure all the same.
+#: Set by an answer that is no refusal, and before a 429, to what is a failure all the same.
 FAILED = "keyturn.failed"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -37,13 +37,13 @@ class Limits:
             throttling.admit(source)
             try:
                 response = await answer(request, source.address)
-            except Throttled:
-                # Who goes on trying one human's password is shut out altogether.
-                if FAILED in request.scope:
-                    throttling.failed(source, None)
-                raise
             except Refusal as refusal:
                 throttling.refused(refusal, source, request.scope.get(NAMED))
+                raise
+            except Throttled:
+                # The address alone: who it was meant for is over the limit already.
+                if FAILED in request.scope:
+                    throttling.failed(source, None)
                 raise
             if FAILED in request.scope:
                 throttling.failed(source, request.scope.get(NAMED))

@@ -13,8 +13,8 @@ from .notation import read_rate
 
 #: How much more often a proxy that nobody has declared may bring failures than one address.
 OF_PROXIES = 10
-#: How much more often all places together may try one human's password than one of them.
-OF_PLACES = 10
+#: How much more often one person's sign-in may be tried from everywhere than from one address.
+FROM_ANYWHERE = 10
 
 
 @contextlib.asynccontextmanager
@@ -29,7 +29,8 @@ async def open_counters(
     if address := rates.get("failures_per_address"):
         wanted["failures_per_proxy"] = Rate(OF_PROXIES * address.amount, address.window)
     if username := rates.get("failures_per_username"):
-        wanted["passwords_everywhere"] = Rate(OF_PLACES * username.amount, username.window)
+        everywhere = Rate(FROM_ANYWHERE * username.amount, username.window)
+        wanted["failures_per_username_anywhere"] = everywhere
     if redis_url is None or not wanted:
         yield Counters(**{name: Windows(rate) for name, rate in wanted.items()})
         return

@@ -80,7 +80,10 @@ class SecondFactorService:
         async with self._store.transaction() as tx:
             _need_none(await tx.second_factors.get(caller.record.user_id))
         secret = self._generators.new_secret()
-        sealed = self._steps.seal(user=caller.record.user_id, by=caller.token.key_id, secret=secret)
+        # For this sign-in alone: whoever saw the secret then cannot set it up from elsewhere.
+        sealed = self._steps.seal(
+            user=caller.record.user_id, sign_in=caller.token.key_id, secret=secret
+        )
         return Enrolment(secret, self._generators.uri(secret, caller.record.username), sealed)
 
     def again(self, caller: OwnCaller, sealed: str) -> Enrolment:
@@ -96,9 +99,10 @@ class SecondFactorService:
     ) -> tuple[str, ...]:
         """Sets the second factor up; gives the recovery codes, which are shown this once.
 
-        All other sign-ins end. Who has nothing but a cookie could else shut its person out.
+        The caller's other sign-ins end. (The password is asked for: a stolen cookie alone would
+        shut its person out.)
 
-        Raises Refusal `invalid_request` for `sealed` (begin again), `code` and `password`,
+        Raises Refusal `invalid_request` for `sealed` (begin again), `password` and `code`,
         `conflict` as `begin`. Raises Throttled.
         """
         user_id, secret = caller.record.user_id, self._secret(caller, sealed)
@@ -118,10 +122,10 @@ class SecondFactorService:
                 step,
                 tuple(code_hash(user_id, one) for one in codes),
             )
-            await change.tx.second_factors.put(factor)
-            change.note("user.second_factor_set", user_id)
             last = self._changes.last_token_ends(change.now)
             ended = await end_sign_ins(change, user_id, last, but=caller.token.key_id)
+            await change.tx.second_factors.put(factor)
+            change.note("user.second_factor_set", user_id)
             if ended:
                 change.note("user.signed_out", user_id, sign_ins=ended)
         return codes
@@ -149,8 +153,8 @@ class SecondFactorService:
 
     def _secret(self, caller: OwnCaller, sealed: str) -> str:
         state = self._steps.open(sealed)
-        here = {"user": caller.record.user_id, "by": caller.token.key_id}
-        if state is None or {name: state[name] for name in here} != here:
+        mine = (caller.record.user_id, caller.token.key_id)
+        if state is None or (state["user"], state["sign_in"]) != mine:
             raise invalid_request("That took too long: begin again.", field="sealed")
         return state["secret"]
 

@@ -6,14 +6,13 @@ keys, sessions and users ends it, too.
 """
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from ..domain.errors import Refusal, conflict, invalid_request
-from ..domain.model import User
 from ..domain.passwords import check_password
-from ..domain.sign_ins import MOST_WRONG
-from ..domain.trail import AuditEvent
+from ..domain.sign_ins import MOST_WRONG, SecondFactor
 from .callers import Callers
 from .credentials import Credentials
 from .management.changes import Change, Changes
@@ -87,7 +86,7 @@ class SigningIn(SignIns):
         async with self._store.transaction() as tx:
             known = await person(tx, await tx.users.by_username(username))
         who = _who(known)
-        self._throttling.password(f"console {username}", browser.address, who)
+        self._throttling.sign_in(f"console {username}", browser.address, who)
         stored = known.stored if known is not None else None
         right = await self._passwords.verify(password, stored)
         if known is None or stored is None or not right:
@@ -110,6 +109,8 @@ class SigningIn(SignIns):
     async def by_code(self, step: str, code: str, browser: Browser) -> SignedIn:
         """Signs in with a code of the generator, or a recovery code: each is good once.
 
+        After `MOST_WRONG` wrong ones in a row only a recovery code will do.
+
         Raises Refusal `invalid_request`: for `step` when it is over (begin again), for `code` when
         that is wrong. Raises Throttled, Unavailable.
         """
@@ -118,42 +119,29 @@ class SigningIn(SignIns):
             raise over("no step, or an old one")
         who = Who(state["user"], tenant_id=state["home"])
         self._throttling.password(f"code {state['user']}", browser.address, who)
+        # Counted before it is judged, and for good: what is refused writes nothing, and many at
+        # once would all be judged by the count of before.
         async with self._store.transaction() as tx:
-            user = await tx.users.get(state["user"])
-        if user is None:
-            raise over("the user is gone")
+            known = await person(tx, await tx.users.get(state["user"]))
+            if known is None:
+                raise over("the user is gone")
+            user = known.user
+            _factor(known, state)
+            nth = await tx.second_factors.count_try(user.id, MOST_WRONG)
 
         async def admit(change: Change, now: Person) -> str:
-            if now.factor is None or not hmac.compare_digest(
-                fingerprint(now.stored), state["password"]
-            ):
-                raise over("password or second factor changed meanwhile")
-            taken = await self._codes.take(change.tx, now.factor, code, change.now)
+            factor = _factor(now, state)
+            taken = await self._codes.take(change.tx, factor, code, change.now, locked=nth is None)
             if taken is None:
+                if nth == MOST_WRONG:
+                    self._note("user.second_factor_locked", "wrong codes", who, browser)
                 refusal = wrong("code", "The code is not right, or was used before.", "wrong code")
                 raise self._refused(refusal, who, browser)
             if taken is Taken.RECOVERY_CODE:
-                change.note("user.recovery_code_used", user.id, left=len(now.factor.recovery) - 1)
+                change.note("user.recovery_code_used", user.id, left=len(factor.recovery) - 1)
             return f"password, {taken}"
 
-        try:
-            return await self._beginning.begin(user, browser, admit)
-        except Refusal as refusal:
-            if refusal.field == "code":
-                await self._count_wrong(user)
-            raise
-
-    async def _count_wrong(self, user: User) -> None:
-        """By itself: what was refused is rolled back."""
-        async with self._store.transaction() as tx:
-            if await tx.second_factors.count_wrong(user.id) == MOST_WRONG:
-                locked = AuditEvent(
-                    "user.second_factor_locked",
-                    "done",
-                    tenant_id=user.home_tenant_id,
-                    target=user.id,
-                )
-                await tx.audit.add([locked])
+        return await self._beginning.begin(user, browser, admit)
 
     async def first_password(
         self, username: str, api_key: str, new_password: str, browser: Browser
@@ -169,7 +157,7 @@ class SigningIn(SignIns):
             check_password(new_password, names=(username,))
         except Refusal as weak:
             raise invalid_request(weak.public, field="new_password") from None
-        self._throttling.password(f"first {username}", browser.address)
+        self._throttling.sign_in(f"first {username}", browser.address)
         evidence = await self._credentials.examine(api_key, browser.address, tenants=())
         why = "no key of that user" if evidence.genuine else evidence.why
         if not evidence.genuine or not evidence.named(username):
@@ -199,18 +187,21 @@ class SigningIn(SignIns):
 
     def _refused(self, refusal: Refusal, who: Who, browser: Browser) -> Refusal:
         """The refusal, written down. By the batch writer: whoever guesses makes no transactions."""
+        self._note("user.sign_in_refused", refusal.detail, who, browser)
+        return refusal
+
+    def _note(self, action: str, why: str, who: Who, browser: Browser) -> None:
         self._usage.note(
             Note(
-                "user.sign_in_refused",
+                action,
                 "refused",
                 "",
                 who.user_id,
                 tenant_id=who.tenant_id,
                 address=browser.address,
-                why=refusal.detail,
+                why=why,
             )
         )
-        return refusal
 
 
 def _text(username: str) -> str:
@@ -228,6 +219,14 @@ def _why(known: Person | None) -> str:
     if known is None:
         return "no such user"
     return known.why or ("no password" if known.stored is None else "wrong password")
+
+
+def _factor(known: Person, state: Mapping[str, str]) -> SecondFactor:
+    """The one that a code is wanted of, if the password is still the one that was right."""
+    same = hmac.compare_digest(fingerprint(known.stored), state["password"])
+    if known.factor is None or not same:
+        raise over("password or second factor changed meanwhile")
+    return known.factor
 
 
 def _need_none(known: Person) -> None:

@@ -1,8 +1,9 @@
 """Limits on how often: failures, exchanges, management. Who passes one is told to wait (429).
 
 Failures per address are asked about before a credential is judged, so that nobody learns by
-guessing on; failures per username only turn a refusal into a 429, so that nobody locks out
-somebody else. Each limit's first refusal of a subject in a window is an event of the audit trail.
+guessing on; failures per username only turn a refusal into a 429, so that nobody who guesses keys
+locks out somebody else. Tries of passwords are asked about before they are judged, as well. Each
+limit's first refusal of a subject in a window is an event of the audit trail.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import math
 from ..domain.addresses import folded_address
 from ..domain.errors import Code, Ended, Guessed, Refusal, Throttled
 from ..domain.model import KeyRecord
-from ..domain.networks import place
+from ..domain.networks import counted_as
 from ..domain.records import transient
 from ..domain.tokens import LiveToken
 from .ports import Counter, Counters
@@ -46,6 +47,9 @@ class Who:
 
 
 NOBODY = Who()
+
+#: What tells counts of passwords from those of usernames, which callers choose freely.
+_PASSWORD = b"password"
 
 
 class Throttling:
@@ -89,18 +93,37 @@ class Throttling:
         """Counts a try of a human's password, before it is judged: raises when there were too many.
 
         It is no secret of 256 bits, so the right one is refused, too. `whose` names the human, and
-        what the password is tried for. Tries from one place (`domain.networks.place`) are counted
-        by themselves, so that one who tries elsewhere keeps nobody out; from all places together
-        there may be ten times as many, so that many do not guess fast.
+        the place where it is tried: what is used up there is there elsewhere. Addresses do not
+        count, so it is for places that ask for something else first (a token, an invitation's
+        code, a password that was right): whoever gets that far keeps the human out of there.
         """
-        here, everywhere = f"password {whose} from {place(address)}", f"password {whose}"
-        for counter, tried in (
-            (self._counters.failures_per_username, here),
-            (self._counters.passwords_everywhere, everywhere),
-        ):
-            name = _hashed(tried)
-            if counter is not None and (wait := counter.hit(name)):
+        counter, name = self._counters.failures_per_username, _hashed(whose, _PASSWORD)
+        if counter is not None and (wait := counter.hit(name)):
+            raise self._over("failures-per-username", counter, name, wait, address, who)
+
+    def sign_in(self, whose: str, address: str | None, who: Who = NOBODY) -> None:
+        """Counts a try of a password where anybody may try, before it is judged: raises when
+        there were too many.
+
+        Each caller's network has a count of its own, so that what others try is not the human's.
+        All together may try ten times as often: enough networks keep the human out, and cannot
+        guess faster. What is refused counts in neither.
+        """
+        counters = self._counters
+        caller = counted_as(address or "")
+        tries = [
+            (counter, _hashed(name, _PASSWORD))
+            for counter, name in (
+                (counters.failures_per_username, f"{caller} {whose}"),
+                (counters.failures_per_username_anywhere, whose),
+            )
+            if counter is not None
+        ]
+        for counter, name in tries:
+            if wait := counter.full(name):
                 raise self._over("failures-per-username", counter, name, wait, address, who)
+        for counter, name in tries:
+            counter.hit(name)
 
     def exchange(self, record: KeyRecord, address: str | None) -> None:
         """Counts one token request that named a valid key. Raises before anything is spent."""
@@ -168,8 +191,9 @@ class Throttling:
         return Throttled(limit, quota=rate.amount, window=rate.window, retry_after=math.ceil(wait))
 
 
-def _hashed(username: str | None) -> str:
-    """A name of bounded length for any username; empty for none."""
+def _hashed(username: str | None, kind: bytes = b"") -> str:
+    """A name of bounded length for any username, another one for each `kind`; empty for none."""
     if not username:
         return ""
-    return hashlib.blake2b(folded_address(username).encode(), digest_size=16).hexdigest()
+    folded = folded_address(username).encode()
+    return hashlib.blake2b(folded, digest_size=16, person=kind).hexdigest()

@@ -100,8 +100,8 @@ class SecondFactorRepository:
             "confirmed_at": factor.confirmed_at,
             "last_step": factor.last_step,
             "recovery": list(factor.recovery),
-            "version": factor.version,
             "wrong": factor.wrong,
+            "version": factor.version,
         }
         statement = self._unit.insert(second_factors).on_conflict_do_update(
             index_elements=[second_factors.c.user_id],
@@ -114,6 +114,17 @@ class SecondFactorRepository:
         statement = delete(second_factors).where(second_factors.c.user_id == user_id)
         return (await self._unit.run(statement)).rowcount > 0
 
+    async def count_try(self, user_id: str, most: int) -> int | None:
+        """One conditional statement: of many at once, each counts. The version stays."""
+        statement = (
+            update(second_factors)
+            .where(second_factors.c.user_id == user_id, second_factors.c.wrong < most)
+            .values(wrong=second_factors.c.wrong + 1)
+            .returning(second_factors.c.wrong)
+        )
+        counted: int | None = (await self._unit.run(statement)).scalar_one_or_none()
+        return counted
+
     async def take_step(self, user_id: str, step: int) -> bool:
         """One conditional statement: of two with the same code, one wins."""
         statement = (
@@ -123,16 +134,6 @@ class SecondFactorRepository:
         )
         return (await self._unit.run(statement)).rowcount > 0
 
-    async def count_wrong(self, user_id: str) -> int:
-        """One more than before; how many in a row there are."""
-        statement = (
-            update(second_factors)
-            .where(second_factors.c.user_id == user_id)
-            .values(wrong=second_factors.c.wrong + 1)
-            .returning(second_factors.c.wrong)
-        )
-        return int((await self._unit.run(statement)).scalar_one_or_none() or 0)
-
     async def take_code(self, user_id: str, code_hash: str) -> bool:
         """By the version that was read: of two who take codes at once, one reads again."""
         for _ in range(_TRIES):
@@ -140,13 +141,13 @@ class SecondFactorRepository:
             if factor is None or code_hash not in factor.recovery:
                 return False
             left = [one for one in factor.recovery if one != code_hash]
-            if await self._set_codes(user_id, left, factor.version):
+            if await self._set_codes(user_id, left, factor.version, wrong=0):
                 return True
         return False
 
     async def replace_codes(self, user_id: str, hashes: Sequence[str]) -> bool:
         """False when there is no second factor."""
-        return await self._set_codes(user_id, hashes, None)
+        return await self._set_codes(user_id, hashes)
 
     async def all_after(self, user_id: str | None, limit: int) -> Sequence[SecondFactor]:
         """By id."""
@@ -161,11 +162,17 @@ class SecondFactorRepository:
             update(second_factors).where(second_factors.c.user_id == user_id).values(secret=sealed)
         )
 
-    async def _set_codes(self, user_id: str, hashes: Sequence[str], version: int | None) -> bool:
+    async def _set_codes(
+        self,
+        user_id: str,
+        hashes: Sequence[str],
+        version: int | None = None,
+        **others: int,
+    ) -> bool:
         statement = (
             update(second_factors)
             .where(second_factors.c.user_id == user_id)
-            .values(recovery=list(hashes), wrong=0, version=second_factors.c.version + 1)
+            .values(recovery=list(hashes), version=second_factors.c.version + 1, **others)
         )
         if version is not None:
             statement = statement.where(second_factors.c.version == version)
@@ -194,6 +201,6 @@ def _factor(row: Row[Any]) -> SecondFactor:
         confirmed_at=row.confirmed_at,
         last_step=row.last_step,
         recovery=tuple(row.recovery),
-        version=row.version,
         wrong=row.wrong,
+        version=row.version,
     )

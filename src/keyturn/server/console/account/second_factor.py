@@ -45,7 +45,7 @@ class SecondFactorPages:
         return _set_up(visit, enrolment)
 
     async def confirm(self, visit: Visit) -> Response:
-        """Judges the first code; then there is a second factor, and these are its codes."""
+        """Judges password and first code; then there is a second factor. Shows its codes."""
         caller = await self._caller(visit)
         sealed, code = visit.form.text("sealed"), visit.form.text("code")
         password = self._password(visit)

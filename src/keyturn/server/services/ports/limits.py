@@ -48,7 +48,7 @@ class Counters:
     failures_per_address: Counter | None = None
     failures_per_proxy: Counter | None = None
     failures_per_username: Counter | None = None
-    passwords_everywhere: Counter | None = None
+    failures_per_username_anywhere: Counter | None = None
     exchanges_per_key: Counter | None = None
     exchanges_per_tenant: Counter | None = None
     management_per_token: Counter | None = None

@@ -41,16 +41,25 @@ class SecondFactors(Protocol):
         """False when there was none."""
         ...
 
-    async def take_step(self, user_id: str, step: int) -> bool:
-        """Accepts the code of that step, once: False when it, or a later one, was accepted."""
+    async def count_try(self, user_id: str, most: int) -> int | None:
+        """Counts a code as wrong, until it is taken; how many in a row that are.
+
+        None when they are `most` already, or there is no second factor.
+        """
         ...
 
-    async def count_wrong(self, user_id: str) -> int:
-        """A code was none: how many in a row there are. A code that is taken ends the row."""
+    async def take_step(self, user_id: str, step: int) -> bool:
+        """Accepts the code of that step, once: False when it, or a later one, was accepted.
+
+        None is wrong any more then.
+        """
         ...
 
     async def take_code(self, user_id: str, code_hash: str) -> bool:
-        """Accepts a recovery code, once: False when it is none that is left."""
+        """Accepts a recovery code, once: False when it is none that is left.
+
+        None is wrong any more then.
+        """
         ...
 
     async def replace_codes(self, user_id: str, hashes: Sequence[str]) -> bool:

@@ -48,10 +48,17 @@ class Codes:
         self._secrets = secrets
 
     async def take(
-        self, tx: Transaction, factor: SecondFactor, code: str, now: datetime
+        self,
+        tx: Transaction,
+        factor: SecondFactor,
+        code: str,
+        now: datetime,
+        *,
+        locked: bool = False,
     ) -> Taken | None:
         """Accepts a code of the factor, which is worth nothing from then on; None: it is none.
 
+        `locked`: too many were wrong, and only a recovery code will do.
         Raises Unavailable when the factor's secret cannot be read.
         """
         plain = _plain(code)
@@ -59,7 +66,7 @@ class Codes:
             hashed = code_hash(factor.user_id, plain)
             taken = await tx.second_factors.take_code(factor.user_id, hashed)
             return Taken.RECOVERY_CODE if taken else None
-        if factor.locked:
+        if locked:
             return None
         secret = self._secrets.open(factor)
         if secret is None:

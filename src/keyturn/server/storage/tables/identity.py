@@ -151,7 +151,7 @@ second_factors = Table(
     Column("last_step", BigInteger, nullable=False),
     # Hashes of the recovery codes that are left.
     Column("recovery", json_type(), nullable=False),
-    # Codes in a row that were none.
+    # Codes in a row that were tried and not right.
     Column("wrong", Integer, nullable=False, server_default="0"),
     Column("version", BigInteger, nullable=False),
 )
