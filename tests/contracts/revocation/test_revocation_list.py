@@ -21,18 +21,28 @@ async def other(nodes: Nodes, node: KeptList) -> KeptList:
     return await nodes.open()
 
 
-EVERY_KIND = [
-    entry(RevocationKind.TOKEN),
-    entry(RevocationKind.SESSION),
-    entry(RevocationKind.KEY),
-    entry(RevocationKind.USER, epoch=7),
-    entry(RevocationKind.USER, subject="all"),
-    entry(RevocationKind.TENANT),
+KINDS = [
+    (RevocationKind.TOKEN, "s1", None),
+    (RevocationKind.SESSION, "s1", None),
+    (RevocationKind.KEY, "s1", None),
+    (RevocationKind.USER, "s1", 7),
+    (RevocationKind.USER, "all", None),
+    (RevocationKind.TENANT, "s1", None),
 ]
 
 
+@pytest.fixture
+def every_kind() -> list[Revocation]:
+    return [entry(*each) for each in KINDS]
+
+
+@pytest.fixture(params=KINDS, ids=lambda one: f"{one[0]}-{one[2]}")
+def revocation(request: pytest.FixtureRequest) -> Revocation:
+    """One of every kind. (Made for the test: it expires, and a run may be long.)"""
+    return entry(*request.param)
+
+
 class TestFind:
-    @pytest.mark.parametrize("revocation", EVERY_KIND, ids=lambda one: f"{one.kind}-{one.epoch}")
     async def test_finds_what_was_published(
         self, nodes: Nodes, node: KeptList, revocation: Revocation
     ) -> None:
@@ -51,12 +61,14 @@ class TestFind:
 
         assert await node.find([(kind, "same") for kind in RevocationKind if kind != "token"]) == ()
 
-    async def test_finds_all_of_several(self, nodes: Nodes, node: KeptList) -> None:
-        await nodes.revoke(node, *EVERY_KIND)
+    async def test_finds_all_of_several(
+        self, nodes: Nodes, node: KeptList, every_kind: list[Revocation]
+    ) -> None:
+        await nodes.revoke(node, *every_kind)
 
-        found = await node.find([*map(of, EVERY_KIND), (RevocationKind.KEY, "unknown")])
+        found = await node.find([*map(of, every_kind), (RevocationKind.KEY, "unknown")])
 
-        assert set(found) == set(EVERY_KIND)
+        assert set(found) == set(every_kind)
 
     async def test_forgets_what_has_expired(self, nodes: Nodes, node: KeptList) -> None:
         short = Revocation(RevocationKind.TOKEN, "short", in_(0.3))
@@ -68,12 +80,11 @@ class TestFind:
         assert await node.find([of(short)]) == ()
 
     async def test_odd_subjects_spoil_nothing(self, nodes: Nodes, node: KeptList) -> None:
-        await nodes.revoke(node, entry(RevocationKind.TOKEN))
+        known = entry(RevocationKind.TOKEN)
+        await nodes.revoke(node, known)
         odd = ["", " ", "a:b", "{x}", "*", "\n", "é", "\N{GRINNING FACE}", "x" * 5000]
 
-        found = await node.find(
-            [*((RevocationKind.TOKEN, name) for name in odd), of(EVERY_KIND[0])]
-        )
+        found = await node.find([*((RevocationKind.TOKEN, name) for name in odd), of(known)])
 
         assert [one.subject for one in found] == ["s1"]
 
@@ -135,7 +146,6 @@ class TestEpoch:
 
 
 class TestOtherNodes:
-    @pytest.mark.parametrize("revocation", EVERY_KIND, ids=lambda one: f"{one.kind}-{one.epoch}")
     async def test_hear_within_a_second(
         self, nodes: Nodes, node: KeptList, other: KeptList, revocation: Revocation
     ) -> None:
@@ -155,12 +165,14 @@ class TestOtherNodes:
         await found_soon(node, revocation)
         await found_soon(other, revocation)
 
-    async def test_know_at_their_start(self, nodes: Nodes, node: KeptList) -> None:
-        await nodes.commit(*EVERY_KIND)
+    async def test_know_at_their_start(
+        self, nodes: Nodes, node: KeptList, every_kind: list[Revocation]
+    ) -> None:
+        await nodes.commit(*every_kind)
 
         late = await nodes.open()
 
-        assert set(await late.find([*map(of, EVERY_KIND)])) == set(EVERY_KIND)
+        assert set(await late.find([*map(of, every_kind)])) == set(every_kind)
 
 
 class TestLifting:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from keyturn.server.domain.activity import ActivityKind, Step
 from keyturn.server.domain.ids import least_id, new_id
@@ -154,11 +154,24 @@ async def test_counts_outlive_their_events_and_end_themselves(storage: Storage) 
     assert await _counts(storage, old - DAY, old + DAY) == {}
 
 
+async def _fill(storage: Storage) -> None:
+    """By what other tenants did in the same hours; and the database knows that they did."""
+    others = [new_id() for _ in range(100)]
+    hours = [THEN.replace(minute=0) + each * HOUR for each in range(24)]
+    row = {"kind": ActivityKind.CHANGES.value, "count": 1}
+    rows = [{"tenant_id": one, "hour": hour, **row} for one in others for hour in hours]
+    await _add(storage, *(_event(THEN, tenant=one) for one in others for _ in range(10)))
+    async with storage.store._engine.begin() as connection:
+        await connection.execute(insert(activity), rows)
+        await connection.exec_driver_sql("ANALYZE")
+
+
 @pytest.mark.parametrize("counted_up", [False, True])
 async def test_is_on_indexes(storage: Storage, counted_up: bool) -> None:
     await _add(storage, *_mixed())
     if counted_up:
         await _roll_up(storage)
+    await _fill(storage)
     seen = await plan(storage, lambda tx: tx.activity.counts(TENANT, THEN, THEN + DAY, Step.HOUR))
     assert "ix_audit_events_tenant_id" in seen
     assert "pk_activity" in seen or "sqlite_autoindex_activity_1" in seen

@@ -48,9 +48,8 @@ class Cookies:
         self._set(response, self._signed_in, cookie)
 
     def sign_out(self, response: Response) -> None:
-        """Takes both cookies away."""
-        for name in (self._signed_in, self._visitor):
-            response.delete_cookie(name, secure=self._secure, httponly=True, samesite="lax")
+        """Takes the sign-in away. (The other one is only what forms carry, and stays.)"""
+        response.delete_cookie(self._signed_in, secure=self._secure, httponly=True, samesite="lax")
 
     def _value(self, request: Request, name: str) -> str:
         # A cookie named twice may be planted: no browser of ours sends that.

@@ -105,7 +105,8 @@ class Frame:
         arrival = await self._arrival(visit)
         if arrival is None and not view.public:
             response = self._to_sign_in(visit.request)
-            self._cookies.sign_out(response)
+            if self._cookies.read(visit.request):  # it is over: to show it again leads nowhere
+                self._cookies.sign_out(response)
             return response
         visit.arrival = arrival
         visit.csrf = self._csrf(visit)
@@ -157,9 +158,7 @@ class Frame:
             raise invalid_request("There is no such tenant.")
         access = None if view.opens is None else self._operations[view.opens].access
         needs = access if isinstance(access, Needs) else None
-        visit.here = await self._callers.in_tenant(visit.arrival, chosen, None)
-        if needs is not None:
-            await self._callers.in_tenant(visit.arrival, chosen, needs)
+        visit.here = await self._callers.in_tenant(visit.arrival, chosen, needs)
         if self._root_id is None:  # it is the same for ever
             self._root_id = await self._callers.root()
         visit.is_root = chosen == self._root_id
