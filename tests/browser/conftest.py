@@ -39,7 +39,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture(params=SCREENS, ids=str)
 def screen(request: pytest.FixtureRequest) -> Screen:
-    """A wide and a narrow screen, each light and dark: the test runs on all four."""
+    """A wide screen and a narrow one, in light and dark: the test runs on both."""
     shown_on: Screen = request.param
     return shown_on
 
@@ -87,7 +87,7 @@ def page(context: BrowserContext) -> Page:
 
 @pytest.fixture
 def accessible() -> Callable[[Page], None]:
-    """`accessible(page)` fails for what keeps somebody from using the page."""
+    """`accessible(page)` fails for what keeps somebody from using the page, in light or dark."""
     return accessibility.accessible
 
 

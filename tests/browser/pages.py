@@ -31,6 +31,7 @@ _STYLE = """
 body { font-family: sans-serif; color: #222; background: #fff; }
 .pale { color: #aaa; background: #fff; }
 .dim { color: #ddd; }
+.deep { color: #222; }
 @media (prefers-color-scheme: dark) { body { color: #eee; background: #111; } }
 """
 _SCRIPT = 'document.querySelector("h1").dataset.enhanced = "yes";'
@@ -44,6 +45,7 @@ BODIES = {
     "inline-style": '<p style="color: red">Red</p>',
     "pale": '<p class="pale">Hardly to be read</p>',
     "dim-on-light": '<p class="dim">To be read in the dark alone</p>',
+    "dim-in-dark": '<p class="deep">To be read in the light alone</p>',
     "no-label": '<input name="name">',
     "console-error": '<script src="/error.js"></script>',
     "exception": '<script src="/exception.js"></script>',

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from jinja2 import Environment
 
 from keyturn.server import app as wiring
 from keyturn.server import storage
@@ -243,6 +244,24 @@ def _patience() -> Iterator[None]:
         patch.setattr(lookup_postgres, "LOOKUP_SECONDS", PATIENCE)
         patient = partial(open_revocation_list, database_timeout=PATIENCE)
         patch.setattr(wiring, "open_revocation_list", patient)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _templates_compiled_once() -> Iterator[None]:
+    """The console's templates are compiled once a process, as in a service, not for each test's."""
+    once: dict[tuple[str, str | None], Any] = {}
+
+    def compile_(
+        self: Environment, source: str, name: str | None = None, *args: Any, **more: Any
+    ) -> Any:
+        if (source, name) not in once:
+            once[source, name] = original(self, source, name, *args, **more)
+        return once[source, name]
+
+    original = Environment.compile
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Environment, "compile", compile_)
         yield
 
 
