@@ -26,7 +26,7 @@ class TestAudit:
         text = await console.page("/audit")
         assert "service_user.created" in text
         assert "service_user.created" not in await console.page("/audit?action=nothing")
-        assert "must be a date" in await console.page("/audit?since=yesterday")
+        assert "This is no date and time." in await console.page("/audit?since=yesterday")
         answer = await console.get("/audit/export?action=service_user.created")
         assert answer.headers["content-disposition"].startswith("attachment")
         assert answer.json()["action"] == "service_user.created"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import parse_qsl
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 
 from ..domain.errors import Code, Refusal, invalid_request
 from ..http.body import FORM, LARGE, Malformed, in_turn, read_raw
+from .words import in_words
 
 #: Fields of one form: the longest have a box for each of many endpoints.
 MAX_FIELDS = 2_000
@@ -56,8 +58,24 @@ class Form:
         if not text:
             return None
         if not _NUMBER.fullmatch(text):
-            raise invalid_request("must be a whole number", field=name)
+            raise invalid_request("Give a whole number.", field=name)
         return int(text)
+
+    def moment(self, name: str) -> str:
+        """A date and time, in UTC where no zone is said. Raises Refusal for none and odd ones."""
+        return moment_of(self.text(name), name)
+
+
+def moment_of(text: str, name: str) -> str:
+    """What a browser's `datetime-local` gives, as the API takes it. Raises Refusal at the field."""
+    if not text:
+        raise invalid_request("Choose a date and a time.", field=name)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        odd = "This is no date and time. Write it as in 2030-12-31T18:00."
+        raise invalid_request(odd, field=name) from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
 
 
 async def read_form(request: Request, max_body: int) -> Form:
@@ -86,6 +104,20 @@ def _parsed(body: bytes) -> Form:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """A fault as the list above a form has it.
+
+    `name` is the field that mends it and `label` what that is called, both empty for a fault of no
+    field of the form; `number` says which of several values it is, 0 where there is one.
+    """
+
+    text: str
+    name: str = ""
+    label: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Faults:
     """What was wrong with a form: a text for all of it, and texts for its fields."""
 
@@ -102,6 +134,19 @@ class Faults:
                 return text
         return ""
 
+    def placed(self, labels: Mapping[str, str]) -> list[Placed]:
+        """Each fault at the field of the form that it is of. `labels` are the fields' by name."""
+        return [_placed(at, text, labels) for at, text in self.fields.items()]
+
+
+def _placed(at: str, text: str, labels: Mapping[str, str]) -> Placed:
+    name, part = at, ""
+    while name:
+        if name in labels:
+            return Placed(text, name, labels[name], int(part) + 1 if part.isdecimal() else 0)
+        name, _, part = name.rpartition(".")
+    return Placed(text)
+
 
 #: What is shown at the form. All else has a page of its own: nobody mends it by another input.
 AT_THE_FORM = frozenset(
@@ -111,8 +156,9 @@ AT_THE_FORM = frozenset(
 
 def faults_of(refusal: Refusal) -> Faults:
     """A refusal in the words of a form."""
-    if isinstance(refusal, Malformed):
-        return Faults("Something is not right yet.", dict(refusal.faults))
-    if refusal.field is None:
-        return Faults(refusal.public)
-    return Faults(refusal.public, {refusal.field: refusal.public})
+    found = list(refusal.faults) if isinstance(refusal, Malformed) else []
+    if refusal.field is not None:
+        found = [(refusal.field, refusal.public)]
+    if not found:
+        return Faults(in_words(refusal.public))
+    return Faults("Something is not right yet.", {at: in_words(text) for at, text in found})

@@ -83,7 +83,7 @@ class SigningPages:
         """Gives a person a first password, and lets them in."""
         form = visit.form
         if form.exact("new_password") != form.exact("again"):
-            visit.faults = Faults("The passwords differ.", {"again": "differs from the first"})
+            visit.faults = Faults("The passwords differ.", {"again": "It differs from the first."})
             return visit.render("first_password.html", 400)
         try:
             result = await self._signing_in.first_password(
@@ -119,7 +119,7 @@ class SigningPages:
         if is_new and form.text("name"):
             body["name"] = form.text("name")
         if is_new and form.exact("again") != form.exact("password"):
-            visit.faults = Faults("The passwords differ.", {"again": "differs from the first"})
+            visit.faults = Faults("The passwords differ.", {"again": "It differs from the first."})
             return visit.render("invitation.html", 400)
         try:
             joined = (await visit.ask("acceptInvitation", body=body)).data

@@ -149,6 +149,8 @@ class Visit:
                 "visit": self,
                 "form": self.form,
                 "faults": self.faults,
+                # What each field of the page's form is called: the macros that write them say so.
+                "labels": {},
                 "may": self.may,
                 "url": self.url,
                 "csrf": self.csrf,

@@ -27,7 +27,7 @@ async def change(visit: Visit) -> Response:
     for name in ("current", "new", "again"):
         visit.forget(name)
     if new != again:
-        visit.faults = Faults("The passwords differ.", {"again": "differs from the new one"})
+        visit.faults = Faults("The passwords differ.", {"again": "It differs from the new one."})
         return visit.render("account/password.html", 400)
     try:
         await visit.ask("changePassword", body={"current": current, "new": new})

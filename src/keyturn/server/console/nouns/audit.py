@@ -1,12 +1,12 @@
 """The audit trail: what happened in the tenant, live."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import Response
 
-from ...domain.errors import Refusal, invalid_request
+from ...domain.errors import Refusal
 from ..api import Document
+from ..forms import moment_of
 from ..frame import View
 from ..visit import Visit
 
@@ -56,17 +56,8 @@ def _asked(visit: Visit) -> dict[str, Any]:
     asked: dict[str, Any] = {name: visit.asked(name) for name in _FILTERS}
     for name in ("since", "until"):
         if asked[name]:
-            asked[name] = _moment(asked[name], name)
+            asked[name] = moment_of(asked[name], name)
     return asked
-
-
-def _moment(text: str, name: str) -> str:
-    """A browser's `datetime-local` has no zone: it is UTC, as the label says."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise invalid_request("must be a date and time", field=name) from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
 
 
 async def _names(visit: Visit, items: list[Document]) -> dict[str, str]:

@@ -40,11 +40,10 @@ MAX_FORM = 512 * 1024
 
 
 def expiring(form: Form, prefix: str = "") -> Document:
-    """`expires_in` or `expires_at`, which is in UTC. Raises Refusal for what is no number."""
+    """`expires_in` or `expires_at`, which is in UTC. Raises Refusal for what is neither."""
     if form.text(f"{prefix}expires_in") != AT:
         return {"expires_in": form.number(f"{prefix}expires_in")}
-    at = form.text(f"{prefix}expires_at")
-    return {"expires_at": f"{at}Z"}
+    return {"expires_at": form.moment(f"{prefix}expires_at")}
 
 
 def networks(form: Form, prefix: str = "") -> list[str] | None:

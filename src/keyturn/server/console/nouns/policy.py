@@ -107,7 +107,7 @@ def _said(form: Form) -> Document:
         if said[name] is not None:
             said[name] *= _UNITS.get(unit, 1)
             if not 0 < said[name] <= 3_650 * _UNITS["days"]:
-                raise invalid_request("must be more than nothing, at most 3,650 days", field=name)
+                raise invalid_request("Give more than nothing, and at most 3,650 days.", field=name)
     return said
 
 
