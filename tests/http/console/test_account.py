@@ -406,7 +406,7 @@ class TestInvitations:
     async def test_one_is_declined(self, invited: tuple[Console, str, str]) -> None:
         person, at, _ = invited
         assert "You declined" in await person.done(f"{at}/decline")
-        assert (await person.get(f"{at}/accept")).status_code == 404
+        assert (await person.get(f"{at}/accept")).status_code == 409
 
 
 class TestLeaving:

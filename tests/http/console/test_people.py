@@ -195,7 +195,7 @@ class TestInvitations:
         text = await console.done(at)
         assert "No invitation waits" in text
         assert ADA in await console.page("/invitations?state=withdrawn")
-        assert (await console.post(at)).status_code == 400
+        assert (await console.post(at)).status_code == 409
         async with visitor(console) as client:
             answer = await accept(client, code=code, password=PASSWORD, again=PASSWORD)
         assert 'id="e-code"' in answer.text

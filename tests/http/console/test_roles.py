@@ -83,8 +83,8 @@ class TestRoles:
         assert "/edit" not in text
         assert "/delete" not in text
         answer = await console.post(f"/roles/{TENANT_ADMIN.id}/delete")
-        assert answer.status_code == 400
-        assert "built-in role" in answer.text
+        assert answer.status_code == 409
+        assert "is built in" in answer.text
 
     async def test_one_that_nobody_holds_is_deleted(self, console: Console) -> None:
         role = await made(console)

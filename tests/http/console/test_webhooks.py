@@ -144,6 +144,9 @@ class TestOne:
         page = await console.done(f"{at}/disable")
         assert "by an administrator" in page
         assert f"{at}/test" not in page
+        again = await console.get(f"{at}/disable")
+        assert again.status_code == 409
+        assert "is disabled" in again.text
         page = await console.done(f"{at}/enable", form=at)
         assert f"{at}/test" in page
 

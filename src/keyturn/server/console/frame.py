@@ -18,6 +18,7 @@ from ..services.signing_in import SigningIn
 from .api import Operations
 from .cookies import Cookies
 from .forms import CSRF, read_form
+from .over import Over
 from .templates import Templates
 from .visit import NO_STORE, ROOT, Visit, see_other
 
@@ -120,7 +121,11 @@ class Frame:
                     detail="csrf",
                 )
         await self._enter(view, visit)
-        response = await view.show(visit)
+        try:
+            response = await view.show(visit)
+        except Over as over:
+            back = visit.url(over.back)
+            response = visit.render("over.html", 409, title=over.title, text=over.text, back=back)
         if not visit.cookie and not self._cookies.has_visitor(visit.request):
             self._cookies.set_visitor(response, visit.csrf)
         return response

@@ -2,9 +2,10 @@
 
 from starlette.responses import Response
 
-from ...domain.errors import Refusal, not_found
+from ...domain.errors import Refusal
 from ..api import Document
 from ..frame import View
+from ..over import Over
 from ..visit import Visit
 
 _ALL = "/account/invitations"
@@ -73,4 +74,9 @@ async def _offer(visit: Visit) -> Document:
     for offer in offers:
         if offer["id"] == visit.path("invitation_id"):
             return offer
-    raise not_found("no such invitation to the caller")
+    raise Over(
+        "This invitation can't be answered any more",
+        "You answered it, or it was withdrawn, or it has expired. Whoever invited you can make"
+        " another.",
+        _ALL,
+    )

@@ -5,6 +5,7 @@ from starlette.responses import Response
 from ...domain.errors import Refusal
 from ..frame import View
 from ..nouns import api_key_changes
+from ..over import need_live, need_not_revoked
 from ..visit import Visit
 from .keys import ALL, show_own_secret, username
 
@@ -64,6 +65,7 @@ async def rotate(visit: Visit) -> Response:
 async def ask_revoke(visit: Visit) -> Response:
     """Asks, and says what it ends."""
     key = await visit.get("getOwnApiKey", key_id=visit.path("key_id"))
+    need_not_revoked(key, ALL)
     used = f"last used {visit.ago(key['last_used_at'])}"
     if key["last_used_from"]:
         used += f" from {key['last_used_from']}"
@@ -89,6 +91,7 @@ async def revoke(visit: Visit) -> Response:
 
 async def _rename_form(visit: Visit, status: int = 200) -> Response:
     answer = await visit.ask("getOwnApiKey", path={"key_id": visit.path("key_id")})
+    need_live(answer.data, ALL)
     return visit.render("account/key_rename.html", status, key=answer.data, etag=answer.etag)
 
 

@@ -8,6 +8,7 @@ from ..frame import View
 from ..nouns import key_fields
 from ..nouns.api_key_making import show_secret
 from ..nouns.tenants import tenants_of
+from ..over import has_ended
 from ..visit import Visit
 
 #: Where they stand in the console.
@@ -60,7 +61,9 @@ async def one(visit: Visit) -> Response:
     me = await _me(visit)
     roles = {role["role_id"]: role["role_name"] for role in me["roles"]}
     tenants = {role["tenant_id"]: role["tenant_name"] for role in me["roles"]}
-    return visit.render("account/key.html", key=key, roles=roles, tenants=tenants)
+    return visit.render(
+        "account/key.html", key=key, ended=has_ended(key), roles=roles, tenants=tenants
+    )
 
 
 async def username(visit: Visit) -> str:

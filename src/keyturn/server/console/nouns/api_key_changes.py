@@ -6,6 +6,7 @@ from ...domain.errors import Refusal
 from ..api import Answer, Document
 from ..forms import Form
 from ..frame import View
+from ..over import Over, need_live
 from ..visit import Visit
 from . import key_fields, names
 from .api_key_making import show_secret
@@ -99,6 +100,7 @@ def _other(wanted: object, present: object) -> bool:
 async def _edit_form(visit: Visit, status: int = 200) -> Response:
     answer = await visit.ask("getApiKey", path={"key_id": visit.path("key_id")})
     key = answer.data
+    _need_changeable(key)
     user = await names.person(visit, key["user_id"])
     listed = () if visit.form.pairs else key["endpoint_ids"] or ()
     chosen = [f"{i} {name}" for i, name in (await names.endpoints(visit, listed)).items()]
@@ -117,7 +119,16 @@ async def _edit_form(visit: Visit, status: int = 200) -> Response:
 
 async def _rotate_form(visit: Visit, status: int = 200) -> Response:
     answer = await visit.ask("getApiKey", path={"key_id": visit.path("key_id")})
+    _need_changeable(answer.data)
     return rotation_page(visit, answer, status)
+
+
+def _need_changeable(key: Document) -> None:
+    """Raises Over for a key that has ended, and for a person's."""
+    need_live(key, "/api-keys")
+    if key["user_kind"] == "human":
+        title, back = f"The API key {key['name']} is a person's", f"/api-keys/{key['id']}"
+        raise Over(title, "Who has it changes it. Here it can be revoked.", back)
 
 
 def rotation(form: Form) -> Document:
@@ -131,7 +142,8 @@ def rotation(form: Form) -> Document:
 
 
 def rotation_page(visit: Visit, key: Answer, status: int, at: str = "/api-keys") -> Response:
-    """The form. `at` is where the key stands among others."""
+    """The form. `at` is where the key stands among others. Raises Over for one that has ended."""
+    need_live(key.data, at)
     return visit.render(
         "api_keys/rotate.html",
         status,

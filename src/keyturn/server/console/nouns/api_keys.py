@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from ..api import Document
 from ..frame import View
+from ..over import has_ended, need_not_revoked
 from ..templates import iso
 from ..visit import Visit
 from . import names
@@ -66,6 +67,7 @@ async def one(visit: Visit) -> Response:
     return visit.render(
         "api_keys/one.html",
         key=key,
+        ended=has_ended(key),
         user=user,
         roles=[held.get(role_id, role_id) for role_id in key["role_ids"] or ()],
         endpoints=await names.endpoints(visit, key["endpoint_ids"] or ()),
@@ -78,6 +80,7 @@ async def one(visit: Visit) -> Response:
 async def ask_revoke(visit: Visit) -> Response:
     """Asks, and says what it ends."""
     key = await visit.get("getApiKey", key_id=visit.path("key_id"))
+    need_not_revoked(key, "/api-keys")
     live = await _live_sessions(visit, key)
     at = f"/api-keys/{key['id']}"
     return visit.confirm(

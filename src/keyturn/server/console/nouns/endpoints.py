@@ -7,6 +7,7 @@ from ...domain.errors import Code, Refusal, invalid_request
 from ..api import Answer, Document
 from ..forms import Form
 from ..frame import View
+from ..over import need_own
 from ..visit import Visit
 
 _ALL, _ONE = "/t/{tenant_id}/endpoints", "/t/{tenant_id}/endpoints/{endpoint_id}"
@@ -124,13 +125,22 @@ async def _endpoint(visit: Visit) -> Answer:
     return await visit.ask("getEndpoint", path={"endpoint_id": visit.path("endpoint_id")})
 
 
-async def _edit_form(visit: Visit, status: int = 200) -> Response:
+async def _own(visit: Visit) -> Answer:
+    """To be changed. Raises Over for one of a tenant above."""
     answer = await _endpoint(visit)
+    endpoint = answer.data
+    called = f"{endpoint['method']} {endpoint['path']}"
+    need_own(endpoint, visit.tenant.tenant_id, called, f"/endpoints/{endpoint['id']}")
+    return answer
+
+
+async def _edit_form(visit: Visit, status: int = 200) -> Response:
+    answer = await _own(visit)
     return visit.render("endpoints/edit.html", status, endpoint=answer.data, etag=answer.etag)
 
 
 async def _delete_form(visit: Visit, status: int = 200, *, is_listed: bool = False) -> Response:
-    answer = await _endpoint(visit)
+    answer = await _own(visit)
     endpoint, at = answer.data, f"/endpoints/{answer.data['id']}"
     ends = [f"what the catalogue says of {endpoint['service']}: resource servers no longer know it"]
     if is_listed:

@@ -5,6 +5,7 @@ from starlette.responses import Response
 from ...domain.errors import Refusal
 from ..api import Document
 from ..frame import View
+from ..over import Over
 from ..visit import ROOT, Visit
 from .choosing import MOST, roles_to_give
 
@@ -82,6 +83,9 @@ async def withdraw(visit: Visit) -> Response:
 
 async def _ask_withdraw(visit: Visit, status: int = 200) -> Response:
     offer = await visit.get("getInvitation", invitation_id=visit.path("invitation_id"))
+    if offer["state"] != "pending":
+        title = f"The invitation of {offer['email']} is {offer['state']}"
+        raise Over(title, "There is nothing left to withdraw.", "/invitations")
     return visit.confirm(
         f"Withdraw the invitation of {offer['email']}?",
         ends=[f"the code that was sent: nobody comes in as {offer['role_name']} by it"],

@@ -6,6 +6,7 @@ from ...domain.errors import Refusal
 from ..api import Document
 from ..forms import Form
 from ..frame import View
+from ..over import need_own
 from ..visit import Visit
 from .choosing import MOST
 from .roles import by_resource
@@ -76,8 +77,10 @@ async def _new_form(visit: Visit, status: int = 200) -> Response:
 
 async def _edit_form(visit: Visit, status: int = 200) -> Response:
     answer = await visit.ask("getRole", path={"role_id": visit.path("role_id")})
-    known = await _known(visit, answer.data["permissions"])
-    return visit.render("roles/edit.html", status, role=answer.data, etag=answer.etag, **known)
+    role = answer.data
+    need_own(role, visit.tenant.tenant_id, role["name"], f"/roles/{role['id']}")
+    known = await _known(visit, role["permissions"])
+    return visit.render("roles/edit.html", status, role=role, etag=answer.etag, **known)
 
 
 async def _known(visit: Visit, has: list[str]) -> Document:

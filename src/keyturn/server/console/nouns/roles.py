@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from ...domain.errors import Code, Refusal
 from ..frame import View
+from ..over import need_own
 from ..visit import Visit
 from .choosing import MOST, Choice
 
@@ -90,6 +91,7 @@ def _place(name: str) -> tuple[str, str]:
 async def _ask_delete(visit: Visit, status: int = 200, *, force: bool = False) -> Response:
     answer = await visit.ask("getRole", path={"role_id": visit.path("role_id")})
     role, etag = answer.data, answer.etag or ""
+    need_own(role, visit.tenant.tenant_id, role["name"], f"/roles/{role['id']}")
     holders = (await _holders(visit, role["id"])).items
     names = [f"the role of {member['name']} ({member['email']})" for member in holders[:_NAMED]]
     if len(holders) > _NAMED:

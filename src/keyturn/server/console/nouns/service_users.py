@@ -5,6 +5,7 @@ from starlette.responses import Response
 from ...domain.errors import Refusal
 from ..api import Document
 from ..frame import View
+from ..over import Over
 from ..visit import Visit
 from . import key_fields, names
 from .api_key_making import show_secret
@@ -114,6 +115,8 @@ async def ask_disable(visit: Visit) -> Response:
     """Asks, and says what it ends."""
     user = await visit.get("getServiceUser", user_id=visit.path("user_id"))
     at = f"/service-users/{user['id']}"
+    if user["disabled_at"]:
+        raise Over(f"{user['name']} is disabled", "It can be enabled again on its page.", at)
     return visit.confirm(
         f"Disable “{user['name']}”?",
         ends=["all its access tokens and sessions, on every resource server, within a second"],

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from ...domain.errors import Refusal
 from ..api import Answer, Document
 from ..frame import View
+from ..over import Over
 from ..visit import Visit
 
 _ALL, _ONE = "/t/{tenant_id}/tenants", "/t/{tenant_id}/tenants/{below_id}"
@@ -92,6 +93,9 @@ async def ask_suspend(visit: Visit) -> Response:
     """Asks, and says what it ends."""
     tenant = (await _tenant(visit)).data
     at = f"/tenants/{tenant['id']}"
+    _need_below(visit, tenant)
+    if tenant["suspended_at"]:
+        raise Over(f"{tenant['name']} is suspended", "It can be resumed on its page.", at)
     return visit.confirm(
         f"Suspend “{tenant['name']}”?",
         ends=[
@@ -148,8 +152,16 @@ async def _edit_form(visit: Visit, status: int = 200) -> Response:
     return visit.render("tenants/edit.html", status, tenant=answer.data, etag=answer.etag)
 
 
+def _need_below(visit: Visit, tenant: Document) -> None:
+    """Raises Over for the tenant that the person looks at."""
+    if tenant["id"] == visit.tenant.tenant_id:
+        title = f"You are in {tenant['name']}"
+        raise Over(title, "It is suspended or deleted from the tenant above it.", "/tenants")
+
+
 async def _delete_form(visit: Visit, status: int = 200) -> Response:
     answer = await _tenant(visit)
+    _need_below(visit, answer.data)
     tenant, at = answer.data, f"/tenants/{answer.data['id']}"
     shown = visit.confirm(
         f"Delete “{tenant['name']}”?",

@@ -7,6 +7,7 @@ from ...domain.events import EVENT_TYPES
 from ..api import Document
 from ..forms import Form
 from ..frame import View
+from ..over import Over
 from ..visit import Visit
 
 _ALL, _ONE = "/t/{tenant_id}/webhooks", "/t/{tenant_id}/webhooks/{webhook_id}"
@@ -71,6 +72,8 @@ async def edit(visit: Visit) -> Response:
 async def ask_disable(visit: Visit) -> Response:
     """Asks, and says what it ends."""
     webhook = await _webhook(visit)
+    if not webhook["enabled"]:
+        raise Over(f"{webhook['name']} is disabled", "It is told of nothing.", _at(visit))
     return visit.confirm(
         f"Disable “{webhook['name']}”?",
         ends=["the tries of deliveries that wait: they go on when it is enabled again"],
