@@ -417,8 +417,26 @@ class TestLeaving:
         assert "your roles there: viewer" in await person.page(leave)
         assert "You left" in await person.done(leave)
         again = await person.post(leave)
-        assert again.status_code == 400
+        assert again.status_code == 409
         assert "no role in this tenant itself" in again.text
+
+    async def test_is_offered_where_a_role_is_held_itself(self, enter: Enter) -> None:
+        first = await enter()
+        below = (await first.rest.post("/tenants", {"name": "below"})).json()["id"]
+        console = await enter()
+        roles = (await console.rest.get("/users/me?held=true")).json()["roles"]
+        assert {role["tenant_id"]: role["held_here"] for role in roles} == {
+            console.tenant: True,
+            below: False,
+        }
+        assert "held_here" not in (await console.rest.get("/users/me")).text
+        page = await console.page(ACCOUNT)
+        assert f"/tenants/{console.tenant}/leave" in page
+        assert f"/tenants/{below}/leave" not in page
+        assert f'<span class="quiet">from {roles[0]["tenant_name"]}</span>' in page
+        shown = await console.get(f"{ACCOUNT}/tenants/{below}/leave")
+        assert shown.status_code == 409
+        assert "There is nothing to leave in below" in shown.text
 
     async def test_the_last_administrator_stays(self, enter: Enter, console: Console) -> None:
         made = await console.rest.post("/tenants", {"name": "small"})

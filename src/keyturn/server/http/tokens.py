@@ -41,10 +41,11 @@ class IntrospectionEndpoint(Protocol):
 
 
 class MeQuery(Query):
-    """Which page of the caller's roles."""
+    """Which page of the caller's roles. `held`: said of each whether it is held there itself."""
 
     after: Id | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE)] = PAGE
+    held: bool = False
 
 
 def token_operations(
@@ -100,6 +101,10 @@ def token_operations(
                 for item in me.roles
             ],
         }
+        if query.held:
+            held = await callers.held(call.arrival)
+            for item in body["roles"]:
+                item["held_here"] = (item["tenant_id"], item["role_id"]) in held
         if me.next_after is not None:
             body["next_after"] = me.next_after
         return json_response(body, headers=NO_STORE)

@@ -13,7 +13,7 @@ from ..domain.authority import whole_roles
 from ..domain.endpoints import shape
 from ..domain.errors import Code, Refusal, bad_token, ended_token, lacks, not_a_member
 from ..domain.exchange import gives
-from ..domain.model import KeyRecord, RevocationKind, TenantRole, UserKind
+from ..domain.model import KeyRecord, RevocationKind, UserKind
 from ..domain.networks import admits
 from ..domain.policy import effective
 from ..domain.records import transient
@@ -21,7 +21,7 @@ from ..domain.tokens import LiveToken, VerifiedToken
 from ..domain.trail import Actor
 from .ports import AccessTokens, Clock, KeyLookup, RevocationList, Store
 from .ports.turns import group
-from .reach import named_in, root_of
+from .reach import Me, held_by, named_in, root_of
 from .recent_keys import RecentKeys
 
 #: Tenants on one page of `/users/me`.
@@ -96,18 +96,6 @@ class TenantCaller:
         """Raises Refusal `insufficient_scope` without that permission."""
         if permission not in self.permissions:
             raise lacks(permission)
-
-
-@transient
-class Me:
-    """Who the caller is, and what it effectively has, tenant by tenant."""
-
-    user_id: str
-    username: str
-    kind: str
-    key_id: str
-    roles: tuple[TenantRole, ...]
-    next_after: str | None
 
 
 class Callers:
@@ -256,6 +244,10 @@ class Callers:
         )
         last = record.roles[-1].tenant_id if record.more_tenants and record.roles else None
         return Me(record.user_id, record.username, record.user_kind, record.key_id, roles, last)
+
+    async def held(self, arrival: Arrival) -> frozenset[tuple[str, str]]:
+        """The roles that the caller holds, each with its tenant: `me` has those from above, too."""
+        return await held_by(self._store, arrival.token.user_id)
 
     async def _live(
         self,

@@ -1,8 +1,22 @@
 """Which roles a token carries in a tenant, and which tenant is at the top."""
 
 from ..domain.errors import not_a_member
+from ..domain.model import TenantRole
+from ..domain.records import transient
 from ..domain.tokens import AccessToken
 from .ports import Store
+
+
+@transient
+class Me:
+    """Who the caller is, and what it effectively has, tenant by tenant."""
+
+    user_id: str
+    username: str
+    kind: str
+    key_id: str
+    roles: tuple[TenantRole, ...]
+    next_after: str | None
 
 
 async def named_in(store: Store, token: AccessToken, tenant_id: str) -> frozenset[str] | None:
@@ -24,6 +38,13 @@ async def named_in(store: Store, token: AccessToken, tenant_id: str) -> frozense
     if not names:
         raise not_a_member("the token does not name the tenant")
     return frozenset(names)
+
+
+async def held_by(store: Store, user_id: str) -> frozenset[tuple[str, str]]:
+    """The roles that a user holds: the ids of the tenant, and of the role. Raises Unavailable."""
+    async with store.transaction() as tx:
+        roles = await tx.memberships.of_user(user_id)
+    return frozenset((membership.tenant_id, role.id) for membership, role in roles)
 
 
 async def root_of(store: Store) -> str | None:

@@ -35,7 +35,7 @@ async def choose(visit: Visit) -> Response:
     return visit.render("tenants/choose.html", tenants=found, next=me.get("next_after"))
 
 
-def tenants_of(roles: list[dict[str, str]]) -> list[Document]:
+def tenants_of(roles: list[Document]) -> list[Document]:
     """The tenants of `/users/me`, each with the names of its roles."""
     by_id: dict[str, Document] = {}
     for role in roles:
