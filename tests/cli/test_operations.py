@@ -21,6 +21,7 @@ ID = "01989e6c-0000-7000-8000-000000000001"
 FOR_PROGRAMS = {
     *("introspect", "currentTenant"),
     *("followRevocations", "getPolicy", "verifyCall", "reportLeaks"),
+    "previewInvitation",
 }
 
 #: An answer to anything, with whatever some command looks for in it.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from typing import Any
 
 import pytest
+import yaml
 
+from keyturn.server.console.yaml_text import MAX_YAML
 from keyturn.server.domain.permissions import VIEWER
 from keyturn.server.http.management.endpoints import MAX_IMPORT
 from tests.http.console.conftest import Console, Enter
@@ -138,6 +141,13 @@ class TestImport:
         assert '<div class="figure">2</div><p>left as they were</p>' in again.text
         assert "/assetTypes" in await console.page("/endpoints?service=assets")
 
+    async def test_takes_yaml(self, console: Console) -> None:
+        text = yaml.safe_dump({**DOCUMENT, "x-since": datetime.date(2026, 1, 2)})
+        answer = await imported(console, "# A comment\n" + text)
+        assert answer.status_code == 200, answer.text
+        again = await imported(console, DOCUMENT)
+        assert '<div class="figure">2</div><p>left as they were</p>' in again.text
+
     async def test_takes_a_large_one(self, console: Console) -> None:
         paths = {f"/assets/{n}": DOCUMENT["paths"]["/assetTypes"] for n in range(700)}
         large = {**DOCUMENT, "paths": paths, "x-filler": "é" * (MAX_IMPORT // 8)}
@@ -149,7 +159,16 @@ class TestImport:
         ("document", "said"),
         [
             ("", "Paste an OpenAPI document"),
-            ("openapi: 3.1.0", "is not JSON"),
+            ("openapi: 3.1.0", "info"),
+            ("openapi: [3.1.0", "neither JSON nor YAML (line "),
+            ("a: &a [1]\nb: *a", "Aliases (*name) are not read"),
+            ("a: !!python/object:os.system x", "Tags (!name) are not read"),
+            ("a: 1\nb: {c: 1, c: 2}", "A key stands there twice (line 2)"),
+            ("x: " + "[" * 120, "more than 50 levels"),
+            ("x: " + "y" * MAX_YAML, "may have 1 MiB"),
+            ("- 1", "should be an object"),
+            ("? [a]\n: 1", "A key is text or a number"),
+            ("a: \x07", "neither JSON nor YAML"),
             ("[]", "should be an object"),
             ('{"openapi": "2.0"}', "openapi: "),
             ('{"openapi": "3.1.0"}', "info"),

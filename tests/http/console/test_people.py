@@ -201,6 +201,30 @@ class TestInvitations:
         assert 'id="e-code"' in answer.text
 
 
+class TestOffer:
+    async def test_is_told_before_a_password_is_asked_for(self, console: Console) -> None:
+        code, _ = await offered(console)
+        async with visitor(console) as client:
+            assert 'name="password"' not in (await client.get("/console/invitation")).text
+            answer = await accept(client, code=code)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-store"
+        for told in (console.user.display_name, "acme", "viewer", 'name="password"'):
+            assert told in answer.text
+        assert ADA not in answer.text
+        [offer] = (await console.rest.get("/invitations")).json()["items"]
+        assert offer["state"] == "pending"
+
+    async def test_of_a_bad_code_is_told_nothing(self, console: Console) -> None:
+        code, _ = await offered(console)
+        async with visitor(console) as client:
+            answer = await accept(client, code=code[:-1] + ("a" if code[-1] != "a" else "b"))
+        assert answer.status_code == 400
+        assert 'id="e-code">The code is not valid, or not any more.' in answer.text
+        assert 'name="password"' not in answer.text
+        assert "acme" not in answer.text
+
+
 class TestAcceptance:
     async def test_somebody_new_comes_in(self, console: Console) -> None:
         code, _ = await offered(console)

@@ -72,6 +72,10 @@ async def accept(
     return await service.client.post("/iam/invitations/accept", json=body)
 
 
+async def preview(service: Running, code: str) -> httpx.Response:
+    return await service.client.post("/iam/invitations/preview", json={"code": code})
+
+
 async def ada(service: Running, admin: Person) -> Person:
     """Somebody with a password and an API key, in acme."""
     answer = await accept(service, (await invited(admin))["code"], api_key={"name": "laptop"})
@@ -127,6 +131,50 @@ async def add_user(service: Running, kind: UserKind, email: str, home: str = "")
     async with service.service.parts.store.transaction() as tx:
         await tx.users.add(user)
     return user
+
+
+class TestPreview:
+    async def test_tells_who_has_the_code_what_is_offered_and_by_whom(
+        self, service: Running, admin: Person
+    ) -> None:
+        offer = await invited(admin)
+        before = Counted.computed
+        answer = await preview(service, offer["code"])
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.json() == {
+            "inviter": admin.user.display_name,
+            "tenant_name": "acme",
+            "role_name": "viewer",
+            "expires_at": offer["expires_at"],
+        }
+        assert Counted.computed == before
+        assert (await admin.get(f"/invitations/{offer['id']}")).json()["state"] == "pending"
+
+    async def test_is_the_same_whether_there_is_an_account(
+        self, service: Running, admin: Person
+    ) -> None:
+        known = await ada(service, admin)
+        answers = []
+        for email in (known.user.username, "nobody@example.com"):
+            code = (await invited(admin, email, EDITOR.id))["code"]
+            told = (await preview(service, code)).json()
+            answers.append({**told, "expires_at": None})
+        assert answers[0] == answers[1]
+
+    async def test_has_one_answer_to_all_bad_codes(self, service: Running, admin: Person) -> None:
+        withdrawn = await invited(admin)
+        await admin.delete(f"/invitations/{withdrawn['id']}")
+        spent = await invited(admin)
+        assert (await accept(service, spent["code"])).status_code == 201
+        answers = {
+            (answer.status_code, answer.json()["detail"], answer.json().get("field"))
+            for code in (withdrawn["code"], spent["code"], "kti_" + "x" * 43, "")
+            for answer in [await preview(service, code)]
+        }
+        assert len(answers) == 1
+        [(status, _, _)] = answers
+        assert status == 400
 
 
 class TestAccept:

@@ -36,6 +36,10 @@ class Form:
         """One value to the letter: passwords may begin with a space."""
         return next((value for key, value in self.pairs if key == name), "")
 
+    def has(self, name: str) -> bool:
+        """Whether it was sent with such a field, empty or not."""
+        return any(key == name for key, _ in self.pairs)
+
     def or_none(self, name: str) -> str | None:
         """One value; None for an empty one."""
         return self.text(name) or None

@@ -101,31 +101,32 @@ class SigningPages:
         return self._let_in(result, ROOT)
 
     async def ask_invitation(self, visit: Visit) -> Response:
-        """The page to accept an invitation by its code.
+        """The page to accept an invitation at: it asks for the code first.
 
         The link has the code behind a `#`, which no server sees; a script puts it into the form.
         """
         return visit.render("invitation.html")
 
     async def accept(self, visit: Visit) -> Response:
-        """Accepts it. Whoever has an account gives its password, all others choose one."""
+        """Says what the code offers; once that was seen, accepts it with a password.
+
+        Whoever has an account gives its password, all others choose one.
+        """
         form = visit.form
+        if not form.has("password"):
+            return await _offered(visit)
         is_new = form.text("account") != "known"
-        # Without the script the link is pasted, and some paste all of it.
-        body: dict[str, str] = {
-            "code": form.text("code").rpartition("code=")[2],
-            "password": form.exact("password"),
-        }
+        body: dict[str, str] = {"code": _code(visit), "password": form.exact("password")}
         if is_new and form.text("name"):
             body["name"] = form.text("name")
         if is_new and form.exact("again") != form.exact("password"):
             visit.faults = Faults("The passwords differ.", {"again": "It differs from the first."})
-            return visit.render("invitation.html", 400)
+            return await _offered(visit)
         try:
             joined = (await visit.ask("acceptInvitation", body=body)).data
         except Refusal as refusal:
             visit.refused(refusal)
-            return visit.render("invitation.html", 400)
+            return await _offered(visit)
         here = None if visit.arrival is None else visit.arrival.token.user_id
         return visit.render(
             "invitation_accepted.html",
@@ -147,6 +148,22 @@ class SigningPages:
         response = see_other(wanted)
         self._cookies.sign_in(response, signed_in.cookie)
         return response
+
+
+async def _offered(visit: Visit) -> Response:
+    """What the code offers, with the form that accepts it; for a bad one the form of the code."""
+    try:
+        offer = (await visit.ask("previewInvitation", body={"code": _code(visit)})).data
+    except Refusal as refusal:
+        visit.refused(refusal)
+        return visit.render("invitation.html", 400)
+    status = 400 if visit.faults else 200
+    return visit.render("invitation_offer.html", status, offer=offer, code=_code(visit))
+
+
+def _code(visit: Visit) -> str:
+    """Without the script the link is pasted, and some paste all of it."""
+    return visit.form.text("code").rpartition("code=")[2]
 
 
 def _browser(visit: Visit) -> Browser:

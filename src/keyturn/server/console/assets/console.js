@@ -69,6 +69,7 @@
     if (!value) continue;
     input.value = value;
     history.replaceState(null, "", location.pathname + location.search);
+    input.form.requestSubmit();
   }
 
   // A file that is chosen goes into the text that is sent.

@@ -11,6 +11,7 @@ from ...http.management.endpoints import MAX_IMPORT
 from ..forms import Faults, Form
 from ..frame import View
 from ..visit import Visit
+from ..yaml_text import as_json
 
 _PATH = "/t/{tenant_id}/endpoints/import"
 
@@ -44,15 +45,17 @@ async def take(visit: Visit) -> Response:
 
 
 async def _document(form: Form) -> orjson.Fragment:
-    """The text as it is: the operation reads it. Raises Refusal for what is no JSON."""
+    """JSON as it is: the operation reads it. YAML as JSON. Raises Refusal for what is neither."""
     text = form.text("document").removeprefix("\ufeff")
     if not text:
         raise invalid_request("Paste an OpenAPI document, or choose a file.", field="document")
+    if not text.startswith(("{", "[")):
+        return orjson.Fragment(await in_turn(partial(as_json, text, "document")))
     try:
         await in_turn(partial(orjson.loads, text))
     except orjson.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise invalid_request(f"is not JSON: {error.msg} ({place})", field="document") from None
+        said = f"This is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+        raise invalid_request(said, field="document") from None
     return orjson.Fragment(text)
 
 

@@ -30,6 +30,12 @@ class Acceptance(Body):
     api_key: FirstKey | None = None
 
 
+class Preview(Body):
+    """An invitation's code, and nothing else yet."""
+
+    code: Annotated[InvitationCode, Field(repr=False)]
+
+
 class NewPassword(Body):
     """The password that the caller has (null: none yet), and the one to be."""
 
@@ -60,6 +66,16 @@ def people_operations(people: PeopleManagement, base: str) -> list[Operation]:
         newcomer = Newcomer(given.code, given.password, given.name, key_name)
         return shown(view(await people.join(newcomer, call.address)), status=201)
 
+    async def preview(call: Call) -> Response:
+        offer, inviter = await people.preview((await call.body(Preview)).code)
+        told = {
+            "inviter": inviter,
+            "tenant_name": offer.tenant_name,
+            "role_name": offer.role_name,
+            "expires_at": offer.invitation.expires_at,
+        }
+        return shown(told)
+
     async def change_password(call: Call) -> Response:
         given = await call.body(NewPassword)
         await people.change_password(call.own, given.current, given.new)
@@ -73,6 +89,9 @@ def people_operations(people: PeopleManagement, base: str) -> list[Operation]:
     return [
         Operation(
             "acceptInvitation", "POST", "/invitations/accept", by_code, accept, body=Acceptance
+        ),
+        Operation(
+            "previewInvitation", "POST", "/invitations/preview", by_code, preview, body=Preview
         ),
         Operation(
             "changePassword",

@@ -135,6 +135,19 @@ class PeopleManagement:
                 key = await make_key(change, self._key_format, user, wanted, made_by=user_id)
             return Joined(user, await offer_of(change.tx, ended, change.now), key)
 
+    async def preview(self, code: str) -> tuple[Offer, str]:
+        """What an invitation offers, and the name of who invites: for who has its code.
+
+        Whether there is an account is not told. Raises Refusal `invalid_request` for `code`, the
+        same whatever is wrong with it.
+        """
+        async with self._store.transaction() as tx:
+            invitee = await _invitee(tx, code_hash(code))
+            inviter = invitee and await tx.users.get(invitee.invitation.created_by or "")
+            if not invitee or not inviter:
+                raise _bad_code("previewed", "The code is not valid, or not any more.")
+            return await offer_of(tx, invitee.invitation, await tx.now()), inviter.display_name
+
     async def change_password(self, caller: OwnCaller, current: str | None, new: str) -> None:
         """Gives the caller another password. All sessions go on: keys made them, not it. Sign-ins
         to the console end, but for the one that this is done in.
@@ -294,8 +307,9 @@ async def _new_person(
     return user
 
 
-def _bad_code(detail: str) -> Refusal:
-    public = "The code is not valid, or not with this password."
+def _bad_code(
+    detail: str, public: str = "The code is not valid, or not with this password."
+) -> Refusal:
     return Guessed(Code.INVALID_REQUEST, public, detail=detail, field="code")
 
 
