@@ -79,8 +79,22 @@
     });
   }
 
-  localTimes(document);
-  document.addEventListener("htmx:afterSwap", () => localTimes(document));
+  // What does nothing without this script is hidden until it runs.
+  const offer = (root) => {
+    for (const part of root.querySelectorAll("[data-scripted]")) part.hidden = false;
+  };
+
+  // On a small screen the navigation is a strip: where one is stands in its middle.
+  const strip = document.querySelector(".side");
+  const here = strip && strip.querySelector("[aria-current]");
+  if (here) {
+    const [place, whole] = [here.getBoundingClientRect(), strip.getBoundingClientRect()];
+    strip.scrollLeft += place.left - whole.left - (whole.width - place.width) / 2;
+  }
+
+  const ready = () => { localTimes(document); offer(document); };
+  ready();
+  document.addEventListener("htmx:afterSwap", ready);
   const live = document.getElementById("live");
   if (live) {
     const text = live.textContent;
