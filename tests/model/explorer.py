@@ -69,12 +69,14 @@ class Explorer:
         run_state_machine_as_test(self._machine, settings=settings)
 
 
-def explore(world: World, steps: int, *, tell: bool = True) -> Iterator[Explorer]:
+def explore(
+    world: World, steps: int, *, first: int = SEED, tell: bool = True
+) -> Iterator[Explorer]:
     """Goes on from seed to seed, a round each, until so many steps have been taken.
 
     Raises Violation only where `tell`; else the explorer knows of it.
     """
-    taken, seed = 0, SEED
+    taken, seed = 0, first
     while taken < steps:
         explorer = Explorer(world, seed)
         try:

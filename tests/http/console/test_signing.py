@@ -124,7 +124,7 @@ class TestGuessing:
     async def test_is_counted_by_address_and_stops_the_right_password(
         self, start: Callable[..., Any]
     ) -> None:
-        service: Running = await start(limit_failures_per_address="5/minute")
+        service: Running = await start(limit_failures_per_address="5/hour")
         async with httpx.AsyncClient(
             transport=service.client._transport, base_url=service.settings.public_url
         ) as client:
@@ -139,7 +139,7 @@ class TestGuessing:
 
 class TestForgottenCookie:
     async def test_shuts_nobody_out_and_is_taken_away(self, start: Callable[..., Any]) -> None:
-        service: Running = await start(limit_failures_per_address="3/minute")
+        service: Running = await start(limit_failures_per_address="3/hour")
         cookie = service.service.entrance.signing_in._cookies.new("0" * 22, 1).text
         async with httpx.AsyncClient(
             transport=service.client._transport,

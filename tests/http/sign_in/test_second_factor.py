@@ -93,7 +93,7 @@ class TestSetUp:
     async def test_passwords_are_tried_a_few_times(
         self, start: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        service = await start(limit_failures_per_username="3/minute")
+        service = await start(limit_failures_per_username="3/hour")
         console = await Console.open(service, monkeypatch)
         caller = await console.caller(await console.sign_in(), "POST")
         enrolment = await console.second_factor.begin(caller)
@@ -172,7 +172,7 @@ class TestCodes:
     async def test_too_many_wrong_ones_refuse_the_right_one_too(
         self, start: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        service = await start(limit_failures_per_username="3/minute")
+        service = await start(limit_failures_per_username="3/hour")
         console = await Console.open(service, monkeypatch)
         generator, _ = await console.enrol(await console.sign_in())  # one try of a code
         step = await console.step()

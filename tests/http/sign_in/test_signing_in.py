@@ -70,7 +70,7 @@ class TestByPassword:
     async def test_too_many_tries_refuse_the_right_password_too(
         self, start: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        service = await start(limit_failures_per_username="3/minute")
+        service = await start(limit_failures_per_username="3/hour")
         console = await Console.open(service, monkeypatch)
         for _ in range(3):
             with pytest.raises(Refusal):
