@@ -212,6 +212,7 @@ class TestOffer:
         for told in (console.user.display_name, "acme", "viewer", 'name="password"'):
             assert told in answer.text
         assert ADA not in answer.text
+        assert 'value="new" checked' in answer.text
         [offer] = (await console.rest.get("/invitations")).json()["items"]
         assert offer["state"] == "pending"
 

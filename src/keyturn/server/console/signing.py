@@ -6,7 +6,7 @@ from ..domain.errors import Refusal, Throttled
 from ..http.limits import FAILED
 from ..services.signing_in import Browser, CodeNeeded, SignedIn, SigningIn
 from .cookies import Cookies
-from .forms import Faults
+from .forms import Faults, Form
 from .frame import SIGN_IN, View, safe_next
 from .visit import ROOT, Visit, see_other
 
@@ -113,20 +113,21 @@ class SigningPages:
         Whoever has an account gives its password, all others choose one.
         """
         form = visit.form
+        code = _code(visit)
         if not form.has("password"):
-            return await _offered(visit)
+            return await _offered(visit, code)
         is_new = form.text("account") != "known"
-        body: dict[str, str] = {"code": _code(visit), "password": form.exact("password")}
+        body: dict[str, str] = {"code": code, "password": form.exact("password")}
         if is_new and form.text("name"):
             body["name"] = form.text("name")
         if is_new and form.exact("again") != form.exact("password"):
             visit.faults = Faults("The passwords differ.", {"again": "It differs from the first."})
-            return await _offered(visit)
+            return await _offered(visit, code)
         try:
             joined = (await visit.ask("acceptInvitation", body=body)).data
         except Refusal as refusal:
             visit.refused(refusal)
-            return await _offered(visit)
+            return await _offered(visit, code)
         here = None if visit.arrival is None else visit.arrival.token.user_id
         return visit.render(
             "invitation_accepted.html",
@@ -150,15 +151,17 @@ class SigningPages:
         return response
 
 
-async def _offered(visit: Visit) -> Response:
+async def _offered(visit: Visit, code: str) -> Response:
     """What the code offers, with the form that accepts it; for a bad one the form of the code."""
     try:
-        offer = (await visit.ask("previewInvitation", body={"code": _code(visit)})).data
+        offer = (await visit.ask("previewInvitation", body={"code": code})).data
     except Refusal as refusal:
         visit.refused(refusal)
         return visit.render("invitation.html", 400)
+    if not visit.form.has("password"):
+        visit.form = Form()  # that of the code: this one begins anew
     status = 400 if visit.faults else 200
-    return visit.render("invitation_offer.html", status, offer=offer, code=_code(visit))
+    return visit.render("invitation_offer.html", status, offer=offer, code=code)
 
 
 def _code(visit: Visit) -> str:

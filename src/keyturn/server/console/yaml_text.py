@@ -65,7 +65,7 @@ def _built(events: "Iterable[Event]", field: str) -> object:
         if getattr(event, "tag", None) not in (None, "!"):
             raise _refused("Tags (!name) are not read. Leave them out.", field)
         inside, key = open_[-1]
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(inside, dict) and not key:
             if not isinstance(event, kinds.ScalarEvent):
                 raise _refused(f"A key is text or a number (line {line}).", field)
