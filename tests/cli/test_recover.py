@@ -1,4 +1,4 @@
-"""`keyturn recover`: a key for an administrator who has none, and for nobody else."""
+"""`keyturn recover`: a key for a person who has none, and a password that is forgotten."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keyturn.server.domain.ids import ID_LETTERS, base62, uuid7_int
-from keyturn.server.domain.model import KeyHash
+from keyturn.server.domain.ids import ID_LETTERS, base62, new_id, uuid7_int
+from keyturn.server.domain.model import KeyHash, User, UserKind
 from keyturn.server.domain.sign_ins import SecondFactor, SignIn
 from keyturn.server.parts import open_parts
 from keyturn.server.settings import Settings as ServiceSettings
@@ -96,7 +96,30 @@ async def signed_in(demo: Demo, given: Settings) -> tuple[str, str]:
     return user.id, key_id
 
 
-def test_1_nobody_becomes_an_administrator(run: Run, made: tuple[Demo, Settings]) -> None:
+def test_0_a_person_who_administers_nothing(run: Run, made: tuple[Demo, Settings]) -> None:
+    demo, given = made
+    url = given["database_url"]
+    user_id, home = asyncio.run(somebody(demo, given))
+    done = run("recover", "--username", "ada@example.org", "--password", "--json", **given)
+    told = json.loads(done.stdout)
+    assert (told["user_id"], told["password_removed"]) == (user_id, True)
+    trail = rows(url, "SELECT action, target, tenant_id FROM audit_events")
+    [event] = [row for row in trail if row["action"] == "user.recovered"]
+    assert (event["target"], str(event["tenant_id"])) == (user_id, home)
+    assert not rows(url, "SELECT role_id FROM memberships WHERE user_id = '" + user_id + "'")
+
+
+async def somebody(demo: Demo, given: Settings) -> tuple[str, str]:
+    """A person with a password and no role: their id and where they are at home."""
+    now, home = datetime.now(UTC), demo.tenants[0]
+    ada = User(new_id(), UserKind.HUMAN, "ada@example.org", "Ada", home, 1, now)
+    async with open_parts(ServiceSettings(**given)) as parts, parts.store.transaction() as tx:
+        await tx.users.add(ada)
+        await tx.users.set_password(ada.id, "hash", now)
+    return ada.id, home
+
+
+def test_1_no_service_user_but_one_that_administers(run: Run, made: tuple[Demo, Settings]) -> None:
     demo, given = made
     before = rows(given["database_url"], "SELECT id FROM api_keys")
     for username in (demo.username, "nobody@example.org"):

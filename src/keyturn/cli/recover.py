@@ -1,4 +1,4 @@
-"""`keyturn recover`: a key for an administrator who lost every one."""
+"""`keyturn recover`: a key for a person who lost every one."""
 
 import json
 from datetime import timedelta
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def recover(
-    username: Annotated[str, typer.Option(help="An administrator of the root tenant.")],
+    username: Annotated[
+        str, typer.Option(help="The person, or an administrator of the root tenant.")
+    ],
     expires_in: Annotated[
         int,
         typer.Option(
@@ -34,11 +36,12 @@ def recover(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Make a key for an administrator who lost every one; print it, once.
+    """Make a key for a person who lost every one; print it, once.
 
-    Run it where the service runs: it needs the database and the master secret. It makes nobody an
-    administrator who is none, and is written down in the audit trail. Whatever they are signed in
-    with ends. Make a lasting key with it, and revoke what was lost.
+    For administrators whom nobody else can help, and for people who forgot their password. Run it
+    where the service runs: it needs the database and the master secret. It gives nobody a role, and
+    is written down in the audit trail. Whatever they are signed in with ends. Make a lasting key
+    with it, and revoke what was lost.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ from tests.http.console.conftest import PASSWORD, Console, sign_in
 class TestSignIn:
     async def test_says_what_to_do_about_a_forgotten_password(self, service: Running) -> None:
         page = (await service.client.get("/console/sign-in")).text
-        assert "Forgot your password? Ask an administrator" in page
+        assert "Forgot your password? Ask whoever runs this service" in page
         assert "keyturn recover --password" in page
 
     async def test_leads_to_the_only_tenant(self, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""A new key for an administrator who lost every one: whoever has the master secret may.
+"""A new key for a person who lost every one: whoever has the master secret may make it.
 
 What they are signed in with ends, and if wanted password and second factor: they may be lost, too.
 """
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from ..domain.administration import administers
 from ..domain.errors import Code, Refusal, conflict
-from ..domain.model import ApiKey, User
+from ..domain.model import ApiKey, User, UserKind
 from ..domain.sessions import Lifetimes
 from ..domain.trail import Actor, AuditEvent
 from .management.changes import Change
@@ -18,7 +18,7 @@ from .ports import ApiKeyFormat, NewKey, Store, Transaction
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The administrator, and the key that was made.
+    """The person, and the key that was made.
 
     `sign_ins` to the console ended; `second_factor` and `password`: there was one, which was
     removed.
@@ -42,21 +42,26 @@ async def recover(
     second_factor: bool = False,
     password: bool = False,
 ) -> Recovered:
-    """Makes a key for an administrator of the root tenant; it narrows nothing, and expires.
+    """Makes a key for a person, or a service user that administers the root tenant.
+
+    It narrows nothing, opens nothing that its user might not open before, and expires.
 
     Sign-ins to the console end. `second_factor`: it is removed, and the password alone will do.
     `password`: it is removed, and a new one is set with the key.
 
-    Raises Refusal `not_found` for nobody of that name, `conflict` for somebody who is disabled
-    or no administrator there: that would be another way to become one.
+    Raises Refusal `not_found` for nobody of that name, `conflict` for somebody who is disabled,
+    and for other service users: whoever administers those makes their keys.
     """
     async with store.transaction() as tx:
         user = await tx.users.by_username(username)
         if user is None:
             raise _nobody()
         root = await tx.tenants.root()
-        if root is None or not await _administers(tx, user, root.id):
-            raise conflict("This user is no administrator of the root tenant.")
+        if root is None:
+            raise _nobody()
+        administrator = await _administers(tx, user, root.id)
+        if user.kind is not UserKind.HUMAN and not administrator:
+            raise conflict("This is a service user, and no administrator of the root tenant.")
         if user.disabled_at is not None:
             raise conflict("This user is disabled.")
         now = await tx.now()
@@ -68,9 +73,9 @@ async def recover(
         await tx.api_keys.add(key, new.hash)
         events = [
             AuditEvent(
-                "administrator.recovered",
+                "administrator.recovered" if administrator else "user.recovered",
                 "done",
-                tenant_id=root.id,
+                tenant_id=root.id if administrator else user.home_tenant_id,
                 target=user.id,
                 data={"username": user.username, "api_key": new.key_id},
             ),
