@@ -60,3 +60,12 @@ def test_the_builder_is_given_what_is_copied() -> None:
     for source in copied:
         assert (ROOT / source).exists()
         assert any(fnmatch(source, pattern) for pattern in given)
+
+
+def test_the_image_has_all_that_the_service_needs() -> None:
+    locks = ROOT / "deploy" / "lock"
+    server, image = (
+        set(re.findall(r"^\S+==\S+", (locks / f"{name}.txt").read_text(), re.MULTILINE))
+        for name in ("server", "image")
+    )
+    assert server <= image
