@@ -57,6 +57,19 @@ class TestTogether:
         one.hit(name)
         await until(lambda: one.full(name) > 0)
 
+    async def test_passwords_tried_from_everywhere_have_one_limit_too(
+        self, nodes: list[Counters]
+    ) -> None:
+        one, other = (node.failures_per_username_anywhere for node in nodes)
+        assert one is not None
+        assert other is not None
+        name = secrets.token_hex(8)
+        for _ in range(60):
+            assert one.hit(name) == 0
+        for _ in range(2):
+            assert other.hit(name) == 0
+        await until(lambda: other.left(name) == 38)
+
     async def test_what_is_rare_is_not_told(self, nodes: list[Counters]) -> None:
         counters = [node.exchanges_per_key for node in nodes]
         name = secrets.token_hex(8)

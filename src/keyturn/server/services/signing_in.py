@@ -120,7 +120,8 @@ class SigningIn(SignIns):
         who = Who(state["user"], tenant_id=state["home"])
         self._throttling.password(f"code {state['user']}", browser.address, who)
         # Counted before it is judged, and for good: what is refused writes nothing, and many at
-        # once would all be judged by the count of before.
+        # once would all be judged by the count of before. Where a fault keeps it from being judged
+        # it counts all the same: the next right one ends the count.
         async with self._store.transaction() as tx:
             known = await person(tx, await tx.users.get(state["user"]))
             if known is None:
