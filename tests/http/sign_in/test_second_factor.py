@@ -243,6 +243,15 @@ class TestLocked:
         assert (await refused(console.signing_in.by_code(step, "000000", BROWSER)))[1] == "step"
         assert await self.wrong(console) == 0
 
+    async def test_still_after_new_recovery_codes(self, console: Console) -> None:
+        cookie = await console.sign_in()
+        generator, _ = await console.enrol(cookie)
+        await self.guess(console, MOST_WRONG)
+        caller = await console.caller(cookie, "POST")
+        await console.second_factor.new_codes(caller, PASSWORD)
+        assert await self.wrong(console) == MOST_WRONG
+        await self.guess(console, 1, at(generator))
+
     async def test_no_more_once_it_was_removed(self, console: Console) -> None:
         cookie = await console.sign_in()
         await console.enrol(cookie)
