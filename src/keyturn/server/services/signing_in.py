@@ -34,7 +34,13 @@ _WRONG = "The email address or the password is not right."
 
 @dataclass(frozen=True, slots=True)
 class CodeNeeded:
-    """The password was right, and a code of the second factor is wanted. `step` goes with it."""
+    """The password was right, and a code of the second factor is wanted. `step` goes with it.
+
+    It is bound to no browser, for that would give nothing: it stands for the password alone, and
+    the visitor's value stands in the form beside it, so whoever reads one there reads both. Codes
+    count by person, from whatever browser. And a step of somebody else's cannot be sent from a
+    strange site: the form must have the browser's own value.
+    """
 
     step: str
 
