@@ -10,6 +10,7 @@ from keyturn.server.console.nouns.audit_names import ACTIONS
 from keyturn.server.domain.activity import COUNTED
 from keyturn.server.domain.events import AUDITED
 from keyturn.server.domain.permissions import VIEWER
+from tests.http.conftest import Running
 from tests.http.console.conftest import Console, Enter
 
 
@@ -44,7 +45,7 @@ class TestAudit:
         user = (await console.rest.post("/service-users", new)).json()
         other = (await console.rest.post("/service-users", {**new, "name": "Robot two"})).json()
         by_name = await console.page("/audit?target=weekly+robot&action=service_user.created")
-        assert ">Weekly robot</a>" in by_name
+        assert ">Weekly robot</a>" in by_name, by_name
         assert other["id"] not in by_name
         mine = await console.page(f"/audit?actor={console.user.username}")
         assert "service_user.created" in mine
@@ -63,6 +64,20 @@ class TestAudit:
         assert made.status_code == 201, made.text
         page = await console.page("/audit?action=service_user.created")
         assert "administrator of a tenant above, or somebody who is gone</a>" in page
+
+    async def test_calls_who_looks_by_name_from_above_too(
+        self, service: Running, enter: Enter
+    ) -> None:
+        above = await enter(tenant=service.demo.platform.tenant.id)
+        above.tenant = service.acme
+        made = await above.done(
+            "/service-users",
+            {"name": "from above", "role_id": VIEWER.id},
+            form="/service-users/new",
+        )
+        assert "from above" in made
+        page = await above.page("/audit?action=service_user.created")
+        assert f">{above.user.username}</a>" in page
 
     def test_knows_the_actions_that_are_written(self) -> None:
         written = re.compile(r'(?:note|AuditEvent)\(\s*"([a-z_]+\.[a-z_]+)"')

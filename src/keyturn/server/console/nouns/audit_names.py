@@ -74,10 +74,11 @@ async def user_called(visit: Visit, wanted: str, field: str) -> str:
 async def names_of(visit: Visit, items: list[Document]) -> Names:
     """The names of those who acted, as far as they are here and may be seen."""
     acted = {item["actor"]["user_id"] for item in items} - {None}
+    own = {visit.tenant.user_id: visit.tenant.username}  # who looks, wherever they are at home
     if not acted or not (visit.may("listMembers") and visit.may("listServiceUsers")):
-        return Names({}, all_known=False)
+        return Names(own, all_known=False)
     here = await users_here(visit, "")
-    names = {user["id"]: user["name"] for user in here.items}
+    names = own | {user["id"]: user["name"] for user in here.items}
     unknown = sorted(acted - names.keys())
     if here.more:
         for user_id in unknown[:_LOOKED_UP]:
