@@ -74,6 +74,8 @@ class TestAudit:
         await above.done("/service-users/new", new)
         page = await above.page("/audit?action=service_user.created")
         assert f">{above.user.username}</a>" in page
+        mine = await above.page(f"/audit?actor={above.user.username}&action=service_user.created")
+        assert "Nothing happened" not in mine
 
     def test_knows_the_actions_that_are_written(self) -> None:
         written = re.compile(r'(?:note|AuditEvent)\(\s*"([a-z_]+\.[a-z_]+)"')

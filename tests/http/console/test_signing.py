@@ -18,7 +18,7 @@ class TestSignIn:
     async def test_says_what_to_do_about_a_forgotten_password(self, service: Running) -> None:
         page = (await service.client.get("/console/sign-in")).text
         assert "Forgot your password? Ask whoever runs this service" in page
-        assert "keyturn recover --password" in page
+        assert "keyturn recover --username … --password" in page
 
     async def test_leads_to_the_only_tenant(self, console: Console) -> None:
         answer = await console.get("/console")

@@ -20,7 +20,8 @@ _TABLE = tuple(
         ("Input should be a valid integer.*", "Give a whole number."),
         ("Input should be a valid (?!integer).*", "This can't be read."),
         ("Input should be '.*", "Choose one of these."),
-        ("must be an id", "Choose one, or give an id."),
+        ("must be an id", "Choose one."),
+        ("Say role_id or memberships.", "Choose one."),
         ("must be a mail address", "Write a mail address, as in ada@example.com."),
         ("must be a permission, as in (.*)", r"Write a permission, as in \1."),
         (

@@ -62,6 +62,8 @@ async def user_called(visit: Visit, wanted: str, field: str) -> str:
     """
     if parse_id(wanted) is not None:
         return wanted
+    if wanted.casefold() == visit.tenant.username.casefold():  # who looks may be at home elsewhere
+        return visit.tenant.user_id
     found = (await users_here(visit, wanted)).items
     same = [user for user in found if wanted.casefold() in _called(user)]
     meant = same or found
