@@ -44,6 +44,9 @@ def test_means_what_json_can_say(text: str, meant: object) -> None:
         "? [a]\n: 1",
         "[" * 40 + "1," * MAX_NODES,
         "x" * (MAX_YAML + 1),
+        "%TAG !a! b\n--- a",
+        "\ufeff%YAML 1.2\n--- a",
+        "a: 1\n...\r%TAG !a! b\u2028%TAG !b! b\n--- a",
     ],
 )
 def test_refuses_at_its_field_what_costs_more_than_it_is_long(text: str) -> None:

@@ -24,6 +24,9 @@ _WORDS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+# Each directive is held against all before it, in one call that nothing interrupts: megabytes of
+# them would stop the process for long. No document of OpenAPI needs one.
+_DIRECTIVE = re.compile("(?:^|[\\r\\n\\x85\\u2028\\u2029])\\ufeff*%")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?")
 
 
@@ -31,12 +34,14 @@ def as_json(text: str, field: str) -> bytes:
     """A YAML document as JSON. Takes long: to be called in a thread.
 
     Raises Refusal at `field` for what is no YAML, is longer or deeper than it may be, says a key
-    twice, or has aliases (few lines of them stand for gigabytes) or tags.
+    twice, or has aliases (few lines of them stand for gigabytes), tags or directives.
     """
     import yaml
 
     if len(text) > MAX_YAML or len(text.encode()) > MAX_YAML:
         raise _refused("As YAML it may have 1 MiB. Convert it to JSON.", field)
+    if _DIRECTIVE.search(text):
+        raise _refused("Lines that begin with % (directives) are not read. Leave them out.", field)
     try:
         return orjson.dumps(_built(yaml.parse(text, Loader=yaml.CSafeLoader), field))
     except (yaml.MarkedYAMLError, yaml.reader.ReaderError) as error:
