@@ -256,6 +256,15 @@ class TestRevoke:
         assert "It was revoked." in page
         assert f"{key['id']}/rotate" not in page
 
+    async def test_ends_an_old_secret_and_the_expiry_too(self, console: Console) -> None:
+        key = await key_of(console, await robot(console))
+        at = f"/api-keys/{key['id']}"
+        await console.post(f"{at}/rotate", {"overlap_seconds": "3600", "end_sessions": "false"})
+        assert "works until" in await console.page(at)
+        page = await console.done(f"{at}/revoke")
+        assert "works until" not in page
+        assert "<dt>Expires</dt><dd>it was revoked</dd>" in page
+
     async def test_is_all_that_is_offered_for_a_persons_key(self, enter: Enter) -> None:
         console = await enter()
         other = await enter(EDITOR)

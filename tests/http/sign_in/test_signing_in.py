@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 from datetime import timedelta
 from typing import Any
@@ -14,8 +16,8 @@ from keyturn.server.domain.permissions import TENANT_ADMIN, VIEWER
 from keyturn.server.domain.sign_ins import IDLE, LONGEST, MOST
 from keyturn.server.services.callers import Needs
 from keyturn.server.services.management.people import PeopleManagement
-from keyturn.server.services.signing_in import Browser, SignedIn
-from tests.http.sign_in.conftest import BROWSER, PASSWORD, Console
+from keyturn.server.services.signing_in import Browser, CodeNeeded, SignedIn
+from tests.http.sign_in.conftest import BROWSER, PASSWORD, Console, at
 
 NEW = "a lamp that hums at noon"
 
@@ -84,9 +86,24 @@ class TestFirstPassword:
     async def test_a_whole_key_vouches_for_who_has_none(self, console: Console) -> None:
         username, key = console.service.admin
         signed_in = await console.signing_in.first_password(username, key, NEW, BROWSER)
+        assert isinstance(signed_in, SignedIn)
         assert (await console.caller(signed_in.cookie)).record.username == username
         again = await console.signing_in.by_password(username, NEW, BROWSER)
         assert isinstance(again, SignedIn)
+
+    async def test_a_second_factor_is_asked_for_all_the_same(self, console: Console) -> None:
+        generator, _ = await console.enrol(await console.sign_in())
+        async with console.service.service.parts.store.transaction() as tx:
+            await tx.sign_ins.forget_password(console.user.id)
+        key = (await console.service.add_key(user_id=console.user.id)).text
+        needed = await console.signing_in.first_password(console.user.username, key, NEW, BROWSER)
+        assert isinstance(needed, CodeNeeded)
+        assert len(await console.events("user.password_changed")) == 1
+        with pytest.raises(Refusal) as caught:
+            await console.signing_in.first_password(console.user.username, key, NEW, BROWSER)
+        assert caught.value.code == "conflict"
+        signed_in = await console.signing_in.by_code(needed.step, at(generator), BROWSER)
+        await console.arrive(signed_in.cookie)
 
     async def test_409_for_who_has_one(self, console: Console) -> None:
         key = await console.service.add_key(user_id=console.user.id)
@@ -271,6 +288,17 @@ class TestOver:
         await console.over(cookies[0])
         caller = await console.caller(cookies[1])
         assert len(await console.signing_in.mine(caller)) == MOST
+
+    async def test_the_oldest_of_too_many_at_once(self, console: Console) -> None:
+        first = await console.sign_in()
+        cookies = await asyncio.gather(*(console.sign_in() for _ in range(MOST + 5)))
+        await console.over(first)
+        good = []
+        for cookie in cookies:
+            with contextlib.suppress(Refusal):
+                good.append(await console.caller(cookie))
+        assert len(good) == MOST
+        assert len(await console.signing_in.mine(good[0])) == MOST
 
 
 class TestMine:

@@ -120,7 +120,7 @@ class TestFlushed:
                 assert found
             # What a node knows by itself it may tell before it sees that Redis was flushed.
             async with asyncio.timeout(10):
-                while await client.exists(*(key(of(one)) for one in many)) < 1000:  # noqa: ASYNC110
+                while await client.exists(*(key(of(one)) for one in many)) < 1000:  # noqa: ASYNC110 - nothing tells of it
                     await asyncio.sleep(0.05)
             await until_ok(*nodes)
 

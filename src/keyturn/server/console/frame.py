@@ -111,6 +111,8 @@ class Frame:
             return response
         visit.arrival = arrival
         visit.csrf = self._csrf(visit)
+        # First, as by REST: whoever may not do it has nothing read, which may be megabytes.
+        await self._enter(view, visit)
         if posted:
             visit.form = await read_form(visit.request, view.max_form)
             if not hmac.compare_digest(visit.form.text(CSRF).encode(), visit.csrf.encode()):
@@ -120,7 +122,6 @@ class Frame:
                     " it again.",
                     detail="csrf",
                 )
-        await self._enter(view, visit)
         try:
             response = await view.show(visit)
         except Over as over:

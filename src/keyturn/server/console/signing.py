@@ -53,9 +53,7 @@ class SigningPages:
         except Throttled:
             visit.request.scope[FAILED] = True
             raise
-        if isinstance(result, CodeNeeded):
-            return visit.render("sign_in_code.html", step=result.step, next=wanted)
-        return self._let_in(result, wanted)
+        return self._go_on(visit, result, wanted)
 
     async def again(self, visit: Visit) -> Response:
         """Who loads the page of the code anew begins anew: its step went with a form."""
@@ -73,7 +71,7 @@ class SigningPages:
             if refusal.field == "step":  # too late: from the beginning
                 return visit.render("sign_in.html", 401, next=wanted)
             return visit.render("sign_in_code.html", 401, step=step, next=wanted)
-        return self._let_in(result, wanted)
+        return self._go_on(visit, result, wanted)
 
     async def ask_first(self, visit: Visit) -> Response:
         """The page for who has an API key and no password yet."""
@@ -98,7 +96,7 @@ class SigningPages:
         except Throttled:
             visit.request.scope[FAILED] = True
             raise
-        return self._let_in(result, ROOT)
+        return self._go_on(visit, result, ROOT)
 
     async def ask_invitation(self, visit: Visit) -> Response:
         """The page to accept an invitation at: it asks for the code first.
@@ -144,10 +142,12 @@ class SigningPages:
         self._cookies.sign_out(response)
         return response
 
-    def _let_in(self, signed_in: SignedIn, wanted: str) -> Response:
+    def _go_on(self, visit: Visit, result: SignedIn | CodeNeeded, wanted: str) -> Response:
+        if isinstance(result, CodeNeeded):
+            return visit.render("sign_in_code.html", step=result.step, next=wanted)
         # A new cookie each time: one that somebody planted before is worth nothing.
         response = see_other(wanted)
-        self._cookies.sign_in(response, signed_in.cookie)
+        self._cookies.sign_in(response, result.cookie)
         return response
 
 

@@ -26,7 +26,7 @@ _WORDS = {
 }
 # Each directive is held against all before it, in one call that nothing interrupts: megabytes of
 # them would stop the process for long. No document of OpenAPI needs one.
-_DIRECTIVE = re.compile("(?:^|[\\r\\n\\x85\\u2028\\u2029])\\ufeff*%")
+_DIRECTIVE = re.compile(r"(?:^|[\r\n\x85\u2028\u2029])\ufeff*%")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?")
 
 

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 #: When a sign-in ends at the latest, and after how long without use.
 LONGEST = timedelta(hours=10)
 IDLE = timedelta(minutes=30)
-#: Sign-ins of one person: with one more, the oldest ends. (Of those that begin at the same moment
-#: each may see the others too late; the next one ends what is too many.)
+#: Sign-ins of one person: with one more, the oldest ends.
 MOST = 20
 #: Codes in a row that may be wrong: from then on a generator's are refused, for there are so few
 #: of them that whoever knows the password would guess one in the end.

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ..domain.errors import Refusal, conflict, invalid_request
+from ..domain.model import User
 from ..domain.passwords import check_password
 from ..domain.sign_ins import MOST_WRONG, SecondFactor
+from ..domain.trail import Actor
 from .callers import Callers
 from .credentials import Credentials
 from .management.changes import Change, Changes
@@ -98,12 +100,7 @@ class SigningIn(SignIns):
         if known is None or stored is None or not right:
             raise self._refused(wrong("password", _WRONG, _why(known)), who, browser)
         if known.factor is not None:
-            user = known.user
-            return CodeNeeded(
-                self._steps.seal(
-                    user=user.id, home=user.home_tenant_id, password=fingerprint(stored)
-                )
-            )
+            return self._code_needed(known.user, stored)
 
         async def admit(_: Change, now: Person) -> str:
             if now.stored != stored or now.factor is not None:
@@ -152,9 +149,10 @@ class SigningIn(SignIns):
 
     async def first_password(
         self, username: str, api_key: str, new_password: str, browser: Browser
-    ) -> SignedIn:
+    ) -> SignedIn | CodeNeeded:
         """Sets the password of a person who has none, vouched for by an API key of theirs that
-        nothing narrows; and signs them in.
+        nothing narrows; and signs them in, or asks for a code of the second factor: the key stands
+        for the password alone.
 
         Raises Refusal `invalid_request` for `new_password` or `api_key`, `conflict` for somebody
         who has a password. Raises Throttled, Unavailable.
@@ -182,6 +180,8 @@ class SigningIn(SignIns):
         hashed = await self._passwords.hash(new_password)
 
         async def admit(change: Change, now: Person) -> str:
+            if (now.factor is None) != (known.factor is None):
+                raise over("the second factor changed meanwhile")
             _need_none(now)
             held = await change.tx.api_keys.hold(record.key_id)
             if held is None or held.revoked_at is not None:
@@ -190,7 +190,23 @@ class SigningIn(SignIns):
             change.note("user.password_changed", known.user.id)
             return "api_key"
 
-        return await self._beginning.begin(known.user, browser, admit)
+        if known.factor is None:
+            return await self._beginning.begin(known.user, browser, admit)
+        actor = Actor(record.user_id, record.key_id, None, browser.address)
+        async with self._changes.begin(actor, known.user.home_tenant_id) as change:
+            if await change.tx.sign_ins.hold(known.user.id) is None:
+                raise over("the user is gone or disabled")
+            now = await person(change.tx, await change.tx.users.get(known.user.id))
+            if now is None or now.why:
+                raise over("changed meanwhile")
+            await admit(change, now)
+        return self._code_needed(known.user, hashed)
+
+    def _code_needed(self, user: User, stored: str) -> CodeNeeded:
+        password = fingerprint(stored)
+        return CodeNeeded(
+            self._steps.seal(user=user.id, home=user.home_tenant_id, password=password)
+        )
 
     def _refused(self, refusal: Refusal, who: Who, browser: Browser) -> Refusal:
         """The refusal, written down. By the batch writer: whoever guesses makes no transactions."""
@@ -237,7 +253,7 @@ def _factor(known: Person, state: Mapping[str, str]) -> SecondFactor:
 
 
 def _need_none(known: Person) -> None:
-    if known.stored is not None or known.factor is not None:
+    if known.stored is not None:
         raise conflict("You have a password: sign in with it.", field="username")
 
 

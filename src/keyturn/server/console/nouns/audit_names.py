@@ -37,7 +37,7 @@ ACTIONS = (
     *("webhook.secret_rotated", "webhook.tested"),
 )
 _ABOVE = "administrator of a tenant above, or somebody who is gone"
-#: Who acted and is not looked up one by one.
+#: How many of those who acted are looked up one by one, where not all can be listed.
 _LOOKED_UP = 5
 
 

@@ -75,7 +75,8 @@ class Beginning:
 
         It is asked within the change, of the person as it is then, which stays so until the end.
         Raises what it raises, and `over` when the person may sign in no more. Of too many
-        sign-ins of one person, the oldest ends.
+        sign-ins of one person, the oldest ends: those that begin at once wait for each other, as
+        changes of one tenant do, and each counts those before it.
         """
         key_id = self._cookies.new_id()
         actor = Actor(user.id, key_id, key_id, browser.address)
